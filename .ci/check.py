@@ -1,0 +1,100 @@
+"""Everything that must hold before a change lands: format, lint, spelling, types, tests, other Pythons and Haystacks.
+
+Run by ``make test``. ``python .ci/check.py lint types`` runs only the named steps.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BIN = ROOT / ".venv" / "bin"
+ENVIRONMENTS = ROOT / ".cache" / "environments"
+UV = os.environ.get("UV") or str(ROOT / ".cache" / "uv" / "bin" / "uv")
+
+# What must work on every supported Python and on both Haystack majors; the whole suite runs on the default.
+CORE = [
+    "tests/test_loader.py",
+    "tests/test_rest.py",
+    "tests/test_chat.py",
+    "tests/test_admin.py",
+    "tests/test_store.py",
+    "tests/test_yaml.py",
+    "tests/test_streaming_generator.py",
+    "tests/test_messages.py",
+]
+OTHERS = [("3.12", None), ("3.13", None), ("3.11", "haystack-ai<3")]
+
+
+def lint() -> None:
+    """Format, lint and spelling."""
+    run(BIN / "ruff", "format", "--check", ".")
+    run(BIN / "ruff", "check", ".")
+    run(BIN / "codespell")
+
+
+def types() -> None:
+    """Strict types, tests included."""
+    run(BIN / "mypy")
+
+
+def tests() -> None:
+    """The whole suite on the default environment."""
+    run(BIN / "pytest", "-n", "2")
+
+
+def others() -> None:
+    """The core subset on the other Pythons and on the other Haystack."""
+    for version, requirement in OTHERS:
+        python = interpreter(version)
+        if python is None:
+            print(f"-- Python {version} is not on this machine: its part of the check did not run", flush=True)
+            continue
+        name = f"py{version}" + ("-haystack2" if requirement else "")
+        environment = {**os.environ, "UV_PROJECT_ENVIRONMENT": str(ENVIRONMENTS / name), "UV_PYTHON": python}
+        run(UV, "sync", "--locked", "--quiet", env=environment)
+        own = ENVIRONMENTS / name / "bin"
+        if requirement:
+            run(UV, "pip", "install", "--quiet", "--python", str(own / "python"), requirement, env=environment)
+        print(f"-- {name}", flush=True)
+        run(own / "pytest", "-n", "2", *CORE)
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of that minor version that is installed here and runs."""
+    found = [shutil.which(f"python{version}")]
+    found += [str(path) for path in sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
+    for candidate in filter(None, found):
+        answer = subprocess.run(
+            [candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True
+        )
+        if answer.returncode == 0 and answer.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
+    """Run *command* from the project's root; end the check when it fails."""
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, env=env)
+    if done.returncode:
+        sys.exit(f"FAILED: {' '.join(str(part) for part in command)}")
+
+
+STEPS: dict[str, Callable[[], None]] = {"lint": lint, "types": types, "tests": tests, "others": others}
+
+
+def main() -> None:
+    """Run the steps named on the command line, all by default."""
+    for name in sys.argv[1:] or STEPS:
+        started = time.monotonic()
+        print(f"== {name}", flush=True)
+        STEPS[name]()
+        print(f"== {name}: ok in {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

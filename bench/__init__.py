@@ -1,0 +1,1 @@
+"""Benchmarks: load generators, scenarios and the peers that Hayhooks is measured against."""

@@ -1,0 +1,136 @@
+"""What is measured, and what is expected of it."""
+
+from bench import measures
+from bench.cases import Case, Metric, Scenario, Within
+from bench.fleets import EVERY_WRAPPER, Fleet, crowd, crowd_then_echo
+
+OLD = "hayhooks-2.1"
+HAYHOOKS = frozenset({"ours", OLD})
+OURS = frozenset({"ours"})
+
+CPU = Metric("cpu_us", "us of processor time each", more_is_better=False)
+
+
+def _requests(**goals: float) -> tuple[Metric, ...]:
+    named = {name.replace("hayhooks_21", OLD): times for name, times in goals.items()}
+    return (Metric("rate", "requests/s", more_is_better=True, goals=named), CPU)
+
+
+def _run_case(deployment: str, connections: int, fleet: Fleet, metrics: tuple[Metric, ...]) -> Case:
+    return Case(f"{deployment} c={connections}", measures.runs(deployment, connections), metrics, fleet)
+
+
+def _run() -> Scenario:
+    cases = []
+    for deployment in ("noop_async", "noop_sync", "echo_sync", "echo_async", "five_components"):
+        for connections in (1, 16, 64):
+            metrics = _requests()
+            if deployment.startswith("echo"):
+                times = 6 if (deployment, connections) == ("echo_sync", 16) else 4
+                metrics = _requests(hayhooks_21=times, floor=0.7)
+            cases.append(_run_case(deployment, connections, EVERY_WRAPPER, metrics))
+    return Scenario("run", "POST /{name}/run of no-ops and small Haystack pipelines", tuple(cases))
+
+
+def _many() -> Scenario:
+    many = crowd_then_echo(300)
+    cases = [
+        _run_case(deployment, connections, many, _requests(hayhooks_21=8))
+        for deployment in ("zz_echo_sync", "zz_echo_async")
+        for connections in (1, 16, 64)
+    ]
+    for size in (1, 3000):
+        measure = measures.runs("zz_echo_sync", 16)
+        cases.append(Case(f"{size} deployed, last, c=16", measure, _requests(), crowd_then_echo(size), peers=OURS))
+    within = Within(
+        "3,000 deployed against 1", "rate", "3000 deployed, last, c=16", "1 deployed, last, c=16", at_least=0.9
+    )
+    return Scenario("many", "the last of 300 deployments; 3,000 against 1", tuple(cases), (within,))
+
+
+def _chat() -> Scenario:
+    cases = []
+    for kind, goals in (("sync", {OLD: 8.0, "floor": 0.7}), ("async", {"floor": 0.7})):
+        for connections in (1, 10, 100):
+            name = f"chat_stream_{kind}"
+            measure = measures.chats(name, connections, tokens=500)
+            metrics = (Metric("rate", "chunks/s", more_is_better=True, goals=goals), CPU)
+            cases.append(Case(f"{name} c={connections}", measure, metrics, EVERY_WRAPPER))
+    return Scenario("chat", "streamed chats of 500 chunks without a pause", tuple(cases))
+
+
+def _paced() -> Scenario:
+    metrics = (
+        Metric("rate", "chunks/s", more_is_better=True, goals={OLD: 4}),
+        Metric("slowest_rate", "chunks/s of the slowest stream", more_is_better=True),
+        # Fair: the slowest stream is not far behind the middle one.
+        Metric("slowest_share", "slowest stream / median stream", more_is_better=True, limit=0.5),
+        Metric("longest_gap_s", "s of the longest silence", more_is_better=False),
+        CPU,
+    )
+    measure = measures.paced_chats(500, tokens=100)
+    case = Case("500 streams, 20 ms a chunk", measure, metrics, EVERY_WRAPPER)
+    return Scenario("paced", "500 streams of 100 chunks at the pace of a model (ideal: 25,000 chunks/s)", (case,))
+
+
+def _sleep() -> Scenario:
+    metrics = (Metric("seconds", "s", more_is_better=False, limit=3),)
+    case = Case("500 runs that sleep 2 s", measures.sleeping_runs, metrics, EVERY_WRAPPER)
+    return Scenario("sleep", "500 sync runs that wait, all at once (ideal: 2 s)", (case,))
+
+
+def _startup() -> Scenario:
+    cases = []
+    for size in (0, 10, 100, 300):
+        goals = {OLD: 2.0} if size == 300 else {}
+        metrics = (
+            Metric("seconds", "s", more_is_better=False, goals=goals),
+            Metric("resident_mb", "MiB resident", more_is_better=False),
+        )
+        name = f"ready with {size} trivial wrappers"
+        cases.append(Case(name, measures.start_up, metrics, crowd(size), cold=True, remote=False))
+    return Scenario("startup", "from the start of the process until /status lists everything", tuple(cases))
+
+
+def _deploy() -> Scenario:
+    metrics = (Metric("ms", "ms", more_is_better=False),)
+    cases = tuple(
+        Case(f"deploy with {size} there", measures.deploys(5), metrics, crowd(size), peers=HAYHOOKS, remote=False)
+        for size in (0, 300)
+    )
+    within = Within("deploy with 300 against 0", "ms", "deploy with 300 there", "deploy with 0 there", at_most=1.5)
+    return Scenario("deploy", "POST /deploy_files of one more wrapper", cases, (within,))
+
+
+def _upload() -> Scenario:
+    metrics = (
+        Metric("seconds", "s", more_is_better=False),
+        Metric("growth_mb", "MiB more at the peak", more_is_better=False, limit=50),
+    )
+    case = Case("upload of 500 MB", measures.upload, metrics, EVERY_WRAPPER, cold=True)
+    return Scenario("upload", "a multipart upload of 500 MB", (case,))
+
+
+def _cli() -> Scenario:
+    metrics = (Metric("ms", "ms", more_is_better=False, goals={OLD: 6}),)
+    cases = tuple(
+        Case(f"hayhooks {word}", measures.command(word), metrics, EVERY_WRAPPER, peers=HAYHOOKS, remote=False)
+        for word in ("--help", "status")
+    )
+    return Scenario("cli", "commands that a person waits for", cases)
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        _run(),
+        _many(),
+        _chat(),
+        _paced(),
+        _sleep(),
+        _startup(),
+        _deploy(),
+        _upload(),
+        _cli(),
+    )
+}

@@ -1,0 +1,3 @@
+from shared_components.word_counter import WordCounter
+
+__all__ = ["WordCounter"]

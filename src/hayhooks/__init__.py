@@ -1,0 +1,88 @@
+"""Hayhooks serves Haystack pipelines and agents. Public names load when they are first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hayhooks._version import __version__
+
+if TYPE_CHECKING:
+    from loguru import logger as log
+
+    from hayhooks.callbacks import default_on_pipeline_end, default_on_tool_call_end, default_on_tool_call_start
+    from hayhooks.core.haystack.inputs import coerce_pipeline_inputs
+    from hayhooks.core.haystack.platform import AsyncPipeline, Pipeline
+    from hayhooks.core.haystack.streaming import async_streaming_generator, streaming_generator
+    from hayhooks.events import PipelineEvent
+    from hayhooks.messages import (
+        chat_messages_from_openai_response,
+        get_input_files,
+        get_last_user_input_text,
+        get_last_user_message,
+        is_user_message,
+    )
+    from hayhooks.server.app import create_app
+    from hayhooks.server.main import run_app
+    from hayhooks.sse import SSEStream
+    from hayhooks.wrapper import BasePipelineWrapper
+    from hayhooks.yaml_wrapper import YAMLPipelineWrapper
+
+_HOMES = {
+    "AsyncPipeline": "core.haystack.platform",
+    "BasePipelineWrapper": "wrapper",
+    "Pipeline": "core.haystack.platform",
+    "PipelineEvent": "events",
+    "SSEStream": "sse",
+    "YAMLPipelineWrapper": "yaml_wrapper",
+    "async_streaming_generator": "core.haystack.streaming",
+    "chat_messages_from_openai_response": "messages",
+    "coerce_pipeline_inputs": "core.haystack.inputs",
+    "create_app": "server.app",
+    "default_on_pipeline_end": "callbacks",
+    "default_on_tool_call_end": "callbacks",
+    "default_on_tool_call_start": "callbacks",
+    "get_input_files": "messages",
+    "get_last_user_input_text": "messages",
+    "get_last_user_message": "messages",
+    "is_user_message": "messages",
+    "run_app": "server.main",
+    "streaming_generator": "core.haystack.streaming",
+}
+
+__all__ = [
+    "AsyncPipeline",
+    "BasePipelineWrapper",
+    "Pipeline",
+    "PipelineEvent",
+    "SSEStream",
+    "YAMLPipelineWrapper",
+    "__version__",
+    "async_streaming_generator",
+    "chat_messages_from_openai_response",
+    "coerce_pipeline_inputs",
+    "create_app",
+    "default_on_pipeline_end",
+    "default_on_tool_call_end",
+    "default_on_tool_call_start",
+    "get_input_files",
+    "get_last_user_input_text",
+    "get_last_user_message",
+    "is_user_message",
+    "log",
+    "run_app",
+    "streaming_generator",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "log":
+        value: Any = import_module("loguru").logger
+    elif name in _HOMES:
+        value = getattr(import_module(f"hayhooks.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

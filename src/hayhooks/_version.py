@@ -1,0 +1,3 @@
+"""The version of Hayhooks."""
+
+__version__ = "3.0.0.dev0"

@@ -1,0 +1,51 @@
+"""``hayhooks run``: the server."""
+
+import click
+
+
+@click.command(short_help="Run the server.")
+@click.option("--host", "-h", help="Address to listen on. [default: HAYHOOKS_HOST, localhost]")
+@click.option(
+    "--port",
+    "-p",
+    type=click.IntRange(0, 65535),
+    help="Port to listen on, 0 for a free one. [default: HAYHOOKS_PORT, 1416]",
+)
+@click.option(
+    "--pipelines-dir",
+    "-d",
+    type=click.Path(file_okay=False),
+    help="Directory whose pipelines are deployed at start. [default: HAYHOOKS_PIPELINES_DIR, ./pipelines]",
+)
+@click.option("--root-path", help="Path that a proxy puts before the server's own. [default: HAYHOOKS_ROOT_PATH, none]")
+@click.option(
+    "--additional-python-path",
+    type=click.Path(),
+    help="Directory that wrappers may import from. [default: HAYHOOKS_ADDITIONAL_PYTHON_PATH, none]",
+)
+@click.option("--workers", "-w", type=click.IntRange(min=1), default=1, show_default=True, help="Server processes.")
+@click.option("--reload", "-r", is_flag=True, help="Restart the server when source files change.")
+def run(
+    host: str | None,
+    port: int | None,
+    pipelines_dir: str | None,
+    root_path: str | None,
+    additional_python_path: str | None,
+    workers: int,
+    reload: bool,
+) -> None:
+    """Run the server until it is stopped.
+
+    It deploys everything in the pipelines directory, then answers on http://localhost:1416.
+    """
+    from hayhooks.server.main import serve  # the only command that needs the server
+
+    serve(
+        host=host,
+        port=port,
+        pipelines_dir=pipelines_dir,
+        root_path=root_path,
+        additional_python_path=additional_python_path,
+        workers=workers,
+        reload=reload,
+    )

@@ -1,0 +1,1 @@
+"""Bundles, deployments, the registry and runs; knows nothing of HTTP, settings or disks."""

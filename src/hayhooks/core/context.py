@@ -1,0 +1,50 @@
+"""What a run knows about itself, reachable from the user's code through a context variable."""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from hayhooks.core.errors import RunCancelled
+
+
+class RunContext:
+    """One run, as the code inside it sees it; shared by the threads and tasks of that run."""
+
+    __slots__ = (
+        "counted",
+        "deployment",
+        "entry",
+        "headers",
+        "is_cancelled",
+        "run_id",
+        "streaming_components",
+        "usage",
+        "version",
+        "via",
+    )
+
+    def __init__(
+        self, run_id: str, deployment: str, version: str, entry: str, via: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.run_id = run_id
+        self.deployment = deployment
+        self.version = version
+        self.entry = entry
+        self.via = via  # the surface's name
+        self.headers = headers
+        self.is_cancelled = False
+        self.streaming_components: Any = None  # the server's default for what streams
+        self.usage: list[dict[str, Any]] = []  # as each generator reported it
+        self.counted: list[Any] = []  # replies whose usage is in the list, so that none is counted twice
+
+    def raise_if_cancelled(self) -> None:
+        """Stop this run here when its caller has left.
+
+        Raises:
+            RunCancelled: A BaseException, so that it passes through pipelines and agents.
+        """
+        if self.is_cancelled:
+            raise RunCancelled
+
+
+current_context: ContextVar[RunContext | None] = ContextVar("hayhooks_run", default=None)

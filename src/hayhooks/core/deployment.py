@@ -1,0 +1,131 @@
+"""A deployment: one built version of a pipeline, ready to run. And what an engine must be able to do with it."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Literal, Protocol
+
+from hayhooks.core.bundle import Bundle
+from hayhooks.core.context import RunContext
+from hayhooks.core.events import Event, Raw, Result
+from hayhooks.core.graph import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a deployment may happen at once. None is no limit."""
+
+    max_concurrent_runs: int | None = 1000
+    max_queued_runs: int | None = 1000
+    run_timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of a request, spooled to disk when large."""
+
+    filename: str
+    content_type: str | None
+    size: int  # bytes
+    file: BinaryIO
+    headers: Any = None
+
+
+@dataclass(slots=True)
+class Call:
+    """What a surface hands to an entry: bytes as they came, or plain data it had to read itself."""
+
+    body: bytes | None = None  # JSON text of the arguments
+    arguments: dict[str, Any] | None = None
+    form: Sequence[tuple[str, str]] | None = None  # text fields of a form, in order
+    uploads: Mapping[str, Sequence[Upload]] | None = None  # by form field
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One way to call a deployment.
+
+    Schemas are standalone JSON Schemas with ``$defs``. ``file_fields`` maps each upload parameter to whether it
+    takes several files; with any, the entry takes multipart forms.
+    """
+
+    name: str
+    description: str = ""
+    request_schema: Mapping[str, Any] = field(default_factory=dict)
+    response_schema: Mapping[str, Any] | None = None
+    file_fields: Mapping[str, bool] = field(default_factory=dict)
+    required_files: frozenset[str] = frozenset()
+    streams: Literal["text", "sse", None] = None  # known from the signature; None when only a call can tell
+
+
+class Stream(Protocol):
+    """The answer of a run that streams."""
+
+    media: Literal["text", "sse"]  # how the hook wants it sent where the protocol leaves a choice
+
+    def batches(self) -> AsyncIterator[list[Event]]:
+        """Events as they come, several at a time when they come fast."""
+
+
+class Invocation(Protocol):
+    """One call of an entry under way."""
+
+    is_finished: bool
+
+    async def reply(self) -> "Result | Raw | Stream":
+        """Start the call and return its answer, or the stream of it as soon as the hook has begun one."""
+
+    def cancel(self) -> None:
+        """Ask the user's code to stop; async code at once, sync code at its next chunk or component."""
+
+    def on_finished(self, callback: Callable[[], None]) -> None:
+        """Call *callback* on the event loop when no user code of this call runs any more."""
+
+
+class Worker(Protocol):
+    """Where the code of one deployment lives."""
+
+    def invoke(self, entry: str, call: Call, context: RunContext) -> Invocation:
+        """Prepare a call; nothing runs before ``reply``."""
+
+    def graph(self) -> Graph | None:
+        """The pipeline's graph, or None when there is no pipeline. Blocks."""
+
+    def close(self) -> None:
+        """Run the user's ``teardown()`` and free everything. May block; called once, in a thread."""
+
+
+class Engine(Protocol):
+    """Builds bundles into deployments and runs them somewhere."""
+
+    def build(self, bundle: Bundle) -> "Deployment":
+        """Build *bundle*. Blocks; called in a thread.
+
+        Raises:
+            BuildFailed: With a message for the one who deploys.
+        """
+
+    async def start(self) -> None:
+        """Get ready on the running event loop."""
+
+    async def stop(self) -> None:
+        """Free what the engine holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Deployment:
+    """One built version of a pipeline, ready to run.
+
+    Compared by identity: building the same bundle twice gives two deployments.
+    """
+
+    name: str
+    version: str  # hex digest of the bundle it was built from
+    entries: Mapping[str, Entry]  # what can be called, by hook name without _async
+    worker: Worker
+    limits: Limits
+    description: str = ""
+    runs_own_tools: bool = False  # tool calls in its stream are not the caller's to make
+    takes_legacy_calls: bool = False  # POST /{name} with {component: {input: value}}
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # skip_mcp, skip_a2a, a2a_card, deployment_type
+    created_s: int = 0  # Unix time of the build

@@ -1,0 +1,139 @@
+"""The errors of the core: what went wrong, said for the caller, and what kind of thing it is."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+Kind = Literal[
+    "invalid",  # the caller can mend the request
+    "not_found",
+    "conflict",  # the name is taken
+    "busy",  # try again later
+    "failed",  # the user's code, or ours, raised
+    "timeout",
+    "forbidden",
+    "unauthorized",
+    "too_large",
+    "misdirected",  # the Host header names a server that this is not
+    "unavailable",  # starting or stopping
+]
+
+
+class HayhooksError(Exception):
+    """Base of every error that a caller may read; its text never holds internals."""
+
+    kind: ClassVar[Kind] = "failed"
+
+
+class InvalidRequest(HayhooksError):
+    """The request does not fit the entry it was sent to.
+
+    ``errors`` holds one ``{"loc": [...], "msg": str, "type": str}`` per fault, as pydantic words them.
+    """
+
+    kind = "invalid"
+
+    def __init__(self, message: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.errors = list(errors)
+
+
+class InvalidName(HayhooksError):
+    """A deployment cannot have this name."""
+
+    kind = "invalid"
+
+
+class InvalidBundle(HayhooksError):
+    """The files cannot be a deployment: a bad path, a missing wrapper, too much of something."""
+
+    kind = "invalid"
+
+
+class BuildFailed(HayhooksError):
+    """The files could not be built into a deployment; the previous version stays live.
+
+    The message names the file, the line and the user's own error: whoever deploys wrote that code.
+    """
+
+    kind = "invalid"
+
+
+class DeploymentNotFound(HayhooksError):
+    """No deployment of that name is live."""
+
+    kind = "not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"No deployment named {name!r}.")
+        self.name = name
+
+
+class EntryNotFound(HayhooksError):
+    """The deployment is live but cannot be called this way."""
+
+    kind = "not_found"
+
+    def __init__(self, name: str, entry: str) -> None:
+        super().__init__(f"Deployment {name!r} has no {entry}.")
+        self.name = name
+        self.entry = entry
+
+
+class DeploymentExists(HayhooksError):
+    """The name is taken and overwriting was not asked for."""
+
+    kind = "conflict"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A deployment named {name!r} exists. Ask to overwrite it, or choose another name.")
+        self.name = name
+
+
+class DeploymentBusy(HayhooksError):
+    """All slots of the deployment are taken and its queue is full."""
+
+    kind = "busy"
+
+    def __init__(self, name: str, running: int, queued: int) -> None:
+        super().__init__(f"Deployment {name!r} is busy: {running} running, {queued} waiting. Try again later.")
+        self.name = name
+        self.retry_after_s = 1
+
+
+class RunTimeout(HayhooksError):
+    """The run took longer than the deployment allows."""
+
+    kind = "timeout"
+
+    def __init__(self, name: str, timeout_s: float) -> None:
+        super().__init__(f"The run of {name!r} took longer than {timeout_s:g} s and was stopped.")
+
+
+class RunFailed(HayhooksError):
+    """The user's code raised; the cause is in ``__cause__`` and in the log, never in the message."""
+
+    kind = "failed"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The run of {name!r} failed. The server's log says why.")
+        self.name = name
+
+
+class TooLarge(HayhooksError):
+    """The request, or a part of it, is larger than allowed."""
+
+    kind = "too_large"
+
+
+class Unavailable(HayhooksError):
+    """The server is starting or stopping and takes no runs."""
+
+    kind = "unavailable"
+
+
+class RunCancelled(BaseException):
+    """Raised inside a run whose caller has left.
+
+    A BaseException, because Pipeline wraps an Exception raised by a streaming callback and an Agent hands one
+    raised in a tool to the model; this passes cleanly through both.
+    """

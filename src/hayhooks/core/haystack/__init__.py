@@ -1,0 +1,1 @@
+"""The only contact with Haystack, in both of its major versions."""

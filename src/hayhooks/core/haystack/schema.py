@@ -1,0 +1,109 @@
+"""Haystack's data classes as pydantic types, so that hooks get real objects and schemas say what is accepted."""
+
+from typing import Any
+
+from haystack.dataclasses import ChatMessage, Document
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
+
+_NULLABLE_STRING = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_DOCUMENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Document",
+    "description": "A Haystack document. Without an id, one is made from the content.",
+    "properties": {
+        "id": {"type": "string"},
+        "content": _NULLABLE_STRING,
+        "meta": {"type": "object", "additionalProperties": True},
+        "score": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+        "embedding": {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]},
+    },
+}
+_CHAT_MESSAGE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "ChatMessage",
+    "description": "A chat message, as Haystack writes it or in the OpenAI form.",
+    "properties": {
+        "role": {"type": "string", "enum": ["user", "system", "assistant", "tool"]},
+        "content": {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "object", "additionalProperties": True}},
+                {"type": "null"},
+            ]
+        },
+        "name": _NULLABLE_STRING,
+        "meta": {"type": "object", "additionalProperties": True},
+    },
+    "required": ["role"],
+}
+
+
+def teach_pydantic() -> None:
+    """Give Document and ChatMessage the hooks that pydantic looks for; again is the same as once.
+
+    They work wherever a user's annotation mentions them, inside models, lists and unions too. In answers both keep
+    the shape of their dataclass fields, which clients know.
+    """
+    if "__get_pydantic_core_schema__" not in vars(Document):
+        _teach(Document, _document, _DOCUMENT_SCHEMA)
+    if "__get_pydantic_core_schema__" not in vars(ChatMessage):
+        _teach(ChatMessage, _chat_message, _CHAT_MESSAGE_SCHEMA)
+
+
+def _document(data: dict[str, Any]) -> Document:
+    known = {key: value for key, value in data.items() if value is not None or key != "meta"}
+    if "id" in known and not isinstance(known["id"], str):
+        raise TypeError("id must be a string")
+    return Document.from_dict(known)
+
+
+def _chat_message(data: dict[str, Any]) -> ChatMessage:
+    if "_role" in data:  # as it stands in an answer
+        data = {key.removeprefix("_"): value for key, value in data.items()}
+    content = data.get("content")
+    if content is None or isinstance(content, str) or "tool_calls" in data or _has_openai_parts(content):
+        return _from_openai(data)
+    return ChatMessage.from_dict(data)
+
+
+def _has_openai_parts(content: Any) -> bool:
+    return isinstance(content, list) and any(isinstance(part, dict) and "type" in part for part in content)
+
+
+def _from_openai(data: dict[str, Any]) -> ChatMessage:
+    message = dict(data)
+    meta = message.pop("meta", None)
+    if message.get("role") == "developer":
+        message["role"] = "system"
+    result = ChatMessage.from_openai_dict_format(message)
+    if meta:
+        result.meta.update(meta)
+    return result
+
+
+def _teach(cls: Any, build: Any, json_schema: dict[str, Any]) -> None:
+    def validate(value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, dict):
+            raise PydanticCustomError("dict_type", "Input should be an object that describes a {name}", {"name": name})
+        try:
+            return build(value)
+        except Exception as error:
+            raise PydanticCustomError(
+                "value_error", "Not a valid {name}: {reason}", {"name": name, "reason": str(error)[:300]}
+            ) from None
+
+    name = cls.__name__
+
+    def core(_cls: Any, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(validate)
+
+    def json(_cls: Any, _schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        if handler.mode == "serialization":
+            return {"type": "object", "title": name, "additionalProperties": True}
+        return dict(json_schema)
+
+    cls.__get_pydantic_core_schema__ = classmethod(core)
+    cls.__get_pydantic_json_schema__ = classmethod(json)

@@ -1,0 +1,183 @@
+"""All that a surface may do: list, run, deploy and undeploy."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from hayhooks.core.aio import in_thread
+from hayhooks.core.bundle import Bundle
+from hayhooks.core.deployment import Call, Deployment, Engine
+from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFound, HayhooksError
+from hayhooks.core.names import check_name
+from hayhooks.core.registry import Live, Registry
+from hayhooks.core.run import Run
+from hayhooks.core.store import Found, Store
+
+T = TypeVar("T")
+RunListener = Callable[[Run, BaseException | None], None]
+
+
+class Runtime:
+    """A registry, a store and an engine, put together. Event loop only.
+
+    *on_run_end* is told of every run and what ended it; *on_error* of what no caller waits for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        *,
+        on_run_end: RunListener | None = None,
+        on_error: Callable[[str, BaseException], None] | None = None,
+    ) -> None:
+        self._registry = Registry()
+        self._store = store
+        self._engine = engine
+        self._on_run_end = on_run_end
+        self._on_error = on_error or (lambda _what, _error: None)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._failures: dict[str, str] = {}
+
+    @property
+    def deployments(self) -> Mapping[str, Deployment]:
+        """What is live, a snapshot."""
+        return self._registry.deployments
+
+    @property
+    def live(self) -> Mapping[str, Live]:
+        """The current table by name; for look-ups on the way of a request."""
+        return self._registry.live
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """What should be live and is not, with the reason."""
+        return self._failures
+
+    @property
+    def revision(self) -> int:
+        """Grows whenever something is deployed or undeployed."""
+        return self._registry.revision
+
+    def get(self, name: str) -> Deployment:
+        """The live deployment of that name. Raises DeploymentNotFound."""
+        return self._registry.get(name)
+
+    def run(self, name: str, entry: str, call: Call, *, via: str) -> Run:
+        """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told."""
+        return Run(self._registry, name, entry, call, via, self._on_run_end)
+
+    async def start(self, workers: int = 4) -> None:
+        """Deploy everything that the store says should be live, *workers* at a time.
+
+        What fails is left out and named in ``failures``.
+        """
+        await self._engine.start()
+        found = await in_thread(self._store.find)
+        turn = asyncio.Semaphore(max(1, workers))
+        await asyncio.gather(*(self._start_one(item, turn) for item in found))
+
+    async def stop(self) -> None:
+        """Retire everything; returns when the teardowns have run."""
+        for name in list(self.deployments):
+            self._retire(self._registry.withdraw(name))
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._engine.stop()
+
+    async def deploy(
+        self,
+        bundle: Bundle,
+        *,
+        overwrite: bool = False,
+        save: bool = True,
+        check: Callable[[Deployment], None] | None = None,
+    ) -> Deployment:
+        """Build *bundle* and make it live; on failure the old version stays live.
+
+        Once begun it is carried to its end, even when the caller leaves. *check* may refuse what was built.
+
+        Raises:
+            DeploymentExists: The name is live and *overwrite* is false.
+            BuildFailed: The files do not make a deployment.
+        """
+        return await self._whole(self._deploy(bundle, overwrite, save, check))
+
+    async def undeploy(self, name: str) -> None:
+        """Take *name* out of service; its runs end on their own. Raises DeploymentNotFound."""
+        await self._whole(self._undeploy(name))
+
+    async def _deploy(
+        self, bundle: Bundle, overwrite: bool, save: bool, check: Callable[[Deployment], None] | None
+    ) -> Deployment:
+        async with self._registry.changing(bundle.name):
+            if bundle.name in self._registry.live and not overwrite:
+                raise DeploymentExists(bundle.name)
+            placed = await in_thread(self._store.put, bundle)
+            try:
+                new = await in_thread(self._engine.build, placed)
+                try:
+                    if check is not None:
+                        check(new)
+                    await in_thread(self._store.set_live, placed, save=save)
+                except BaseException:
+                    await in_thread(new.worker.close)
+                    raise
+            except BaseException:
+                await in_thread(self._store.release, placed.name, placed.version)
+                raise
+            self._failures.pop(bundle.name, None)
+            self._retire(self._registry.publish(new))
+        return new
+
+    async def _undeploy(self, name: str) -> None:
+        async with self._registry.changing(name):
+            known = name in self._registry.live or name in self._failures
+            if not known:
+                raise DeploymentNotFound(name)
+            await in_thread(self._store.set_undeployed, name)
+            self._failures.pop(name, None)
+            self._retire(self._registry.withdraw(name))
+
+    async def _start_one(self, found: Found, turn: asyncio.Semaphore) -> None:
+        async with turn, self._registry.changing(found.name):
+            if found.name in self._registry.live:
+                return  # somebody deployed it while we were starting
+            try:
+                check_name(found.name)
+                if found.bundle is None:
+                    raise found.error or BuildFailed("There is nothing to deploy.")
+                new = await in_thread(self._engine.build, found.bundle)
+            except HayhooksError as error:
+                self._failures[found.name] = str(error)
+                self._on_error(f"Deployment {found.name!r} could not be started", error)
+            except Exception as error:
+                self._failures[found.name] = "It could not be started; the server's log says why."
+                self._on_error(f"Deployment {found.name!r} could not be started", error)
+            else:
+                self._retire(self._registry.publish(new))
+
+    def _retire(self, old: Live | None) -> None:
+        if old is not None:
+            old.retire(self._close_soon)
+
+    def _close_soon(self, live: Live) -> None:
+        self._spawn(self._close(live.deployment))
+
+    async def _close(self, deployment: Deployment) -> None:
+        try:
+            await in_thread(deployment.worker.close)
+        except Exception as error:
+            self._on_error(f"teardown() of {deployment.name!r} failed", error)
+        finally:
+            await in_thread(self._store.release, deployment.name, deployment.version)
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* to its end even when the caller is cancelled: a change is done or not, never half."""
+        return await asyncio.shield(self._spawn(work))

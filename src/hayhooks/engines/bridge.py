@@ -1,0 +1,155 @@
+"""Bridges that carry a stream from where it is produced to the surface that sends it.
+
+Both hand over items in batches and hold the producer back when the reader is slow, so that memory stays bounded.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from hayhooks.core.errors import RunCancelled
+from hayhooks.engines.threads import Mailbox
+
+# Items a producer may be ahead of its reader. A thread that produces without pause fills it in about half a
+# millisecond and then gives up the interpreter lock; larger makes bursts longer, not faster.
+THREAD_HIGH_WATER = 1024
+TASK_HIGH_WATER = 256
+
+
+class ThreadBridge:
+    """From one producing thread to the event loop."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._items: deque[Any] = deque()
+        self._reader_waits = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._room = threading.Event()
+        self._producer_waits = False
+        self._ended = False
+        self._failure: BaseException | None = None
+        self._closed = False
+
+    def put(self, item: Any) -> None:
+        """Hand over *item*; waits while the reader is far behind. Producer's thread only.
+
+        Raises:
+            RunCancelled: The reader has left.
+        """
+        if self._closed:
+            raise RunCancelled
+        items = self._items
+        items.append(item)
+        if self._reader_waits:
+            self._reader_waits = False
+            self._mailbox.post(self._wake)
+        if len(items) >= THREAD_HIGH_WATER:
+            self._wait_for_room()
+
+    def end(self, failure: BaseException | None = None) -> None:
+        """Nothing more comes. Producer's thread only."""
+        self._failure = failure
+        self._ended = True
+        self._mailbox.post(self._wake)
+
+    def close(self) -> None:
+        """The reader leaves; the producer's next ``put`` raises. Event loop only."""
+        self._closed = True
+        self._items.clear()
+        self._room.set()
+
+    async def batches(self) -> AsyncIterator[list[Any]]:
+        """Items in order, all that are there each time. Raises the producer's failure at the end."""
+        items = self._items
+        loop = asyncio.get_running_loop()
+        while True:
+            while not items and not self._ended:
+                self._waiter = loop.create_future()
+                self._reader_waits = True
+                if items or self._ended:  # came between the look and the flag: nobody will wake us
+                    self._reader_waits = False
+                    break
+                await self._waiter
+            # The end is looked at first: what was put before it is then surely in the batch.
+            ended = self._ended
+            count = len(items)
+            if count:
+                batch = [items.popleft() for _ in range(count)]
+                if self._producer_waits:
+                    self._producer_waits = False
+                    self._room.set()
+                yield batch
+            elif ended:
+                if self._failure is not None:
+                    raise self._failure
+                return
+
+    def _wake(self, _: object) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _wait_for_room(self) -> None:
+        while len(self._items) >= THREAD_HIGH_WATER and not self._closed:
+            self._room.clear()
+            self._producer_waits = True
+            if len(self._items) >= THREAD_HIGH_WATER and not self._closed:
+                self._room.wait()
+        if self._closed:
+            raise RunCancelled
+
+
+class TaskBridge:
+    """From a producing task to another task of the same loop."""
+
+    def __init__(self) -> None:
+        self._items: list[Any] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._ended = False
+        self._failure: BaseException | None = None
+
+    def put_nowait(self, item: Any) -> bool:
+        """Hand over *item*; True asks the producer to await ``room()`` before the next one."""
+        self._items.append(item)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        return len(self._items) >= TASK_HIGH_WATER
+
+    async def put(self, item: Any) -> None:
+        """Hand over *item*; waits while the reader is far behind."""
+        if self.put_nowait(item):
+            await self.room()
+
+    async def room(self) -> None:
+        """Wait until the reader has taken what is there."""
+        while len(self._items) >= TASK_HIGH_WATER:
+            if self._room is None or self._room.done():
+                self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def end(self, failure: BaseException | None = None) -> None:
+        """Nothing more comes."""
+        self._failure = failure
+        self._ended = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def batches(self) -> AsyncIterator[list[Any]]:
+        """Items in order, all that are there each time. Raises the producer's failure at the end."""
+        while True:
+            if self._items:
+                batch, self._items = self._items, []
+                if self._room is not None and not self._room.done():
+                    self._room.set_result(None)
+                yield batch
+            elif self._ended:
+                if self._failure is not None:
+                    raise self._failure
+                return
+            else:
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter

@@ -1,0 +1,249 @@
+"""Build a bundle into a deployment of this process."""
+
+import importlib.metadata
+import inspect
+import re
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from hayhooks.core.bundle import WRAPPER_FILE, Bundle
+from hayhooks.core.deployment import Deployment, Entry, Limits
+from hayhooks.core.errors import BuildFailed, HayhooksError
+from hayhooks.core.haystack.platform import forget_components, is_agent, is_pipeline, runs_own_tools, warm_up
+from hayhooks.engines.inline.signature import read_arguments, response_schema, signature_of
+from hayhooks.engines.inline.worker import Hook, InlineWorker
+from hayhooks.engines.loader import PrivatePackage
+from hayhooks.engines.threads import Mailbox, Threads
+from hayhooks.sse import SSEStream
+from hayhooks.wrapper import BasePipelineWrapper
+from hayhooks.yaml_wrapper import YAMLPipelineWrapper
+
+HOOKS = ("run_api", "run_chat_completion", "run_response", "run_file_upload")
+_CHAT_HOOKS = ("run_chat_completion", "run_response")
+_IMPORT_TURN_S = 5.0
+_importing = threading.Lock()
+_LIMITS = ("max_concurrent_runs", "max_queued_runs", "run_timeout_s")
+
+
+def build(
+    bundle: Bundle,
+    directory: Path,
+    *,
+    limits: Limits,
+    yaml_result: Literal["components", "outputs"],
+    streaming_components: Sequence[str] | Literal["all"] | None,
+    threads: Callable[[], tuple[Threads, Mailbox]],
+    forget: Callable[[], None],
+) -> Deployment:
+    """Load *bundle* from *directory*, set the wrapper up and warm it up. Blocks.
+
+    Raises:
+        BuildFailed: With file, line and the user's own message; what was loaded is dropped again.
+    """
+    package: PrivatePackage | None = None
+    try:
+        yaml_file = bundle.yaml_file
+        if yaml_file is not None:
+            wrapper: BasePipelineWrapper = _yaml_wrapper(directory / yaml_file, yaml_result)
+        elif WRAPPER_FILE in bundle.files:
+            package = PrivatePackage(bundle.name, directory)
+            wrapper = _wrapper(package)
+        else:
+            raise BuildFailed(f"Missing required file: {WRAPPER_FILE}")
+        with _explained("setup() failed", directory):
+            wrapper.setup()
+        with _explained("The pipeline's warm_up() failed", directory):
+            pipeline = getattr(wrapper, "pipeline", None)
+            if is_pipeline(pipeline) or is_agent(pipeline):
+                warm_up(pipeline)
+        hooks, entries = _hooks(wrapper)
+        worker = InlineWorker(wrapper, hooks, package, threads, forget, streaming_components)
+    except BaseException:
+        if package is not None:
+            forget_components(package.name)
+            package.forget()
+        raise
+    return Deployment(
+        name=bundle.name,
+        version=bundle.version,
+        entries=entries,
+        worker=worker,
+        limits=_limits(wrapper, limits),
+        description=_description(wrapper, entries),
+        runs_own_tools=pipeline is None or runs_own_tools(pipeline),
+        takes_legacy_calls="run_pipeline" in entries,
+        attributes={
+            "skip_mcp": wrapper.skip_mcp,
+            "skip_a2a": wrapper.skip_a2a,
+            "a2a_card": wrapper.a2a_card,
+            "deployment_type": wrapper.deployment_type or _type_of(pipeline),
+        },
+        created_s=int(time.time()),
+    )
+
+
+def _yaml_wrapper(path: Path, result: Literal["components", "outputs"]) -> YAMLPipelineWrapper:
+    with _explained(f"{path.name} cannot be served", path.parent):
+        wrapper = YAMLPipelineWrapper.from_yaml(path.read_text(encoding="utf-8"))
+        wrapper.result_default = result
+        return wrapper
+
+
+def _wrapper(package: PrivatePackage) -> BasePipelineWrapper:
+    # Threads that import packages with circular imports at the same time can see them half made. One at a time, but
+    # not for ever: a wrapper that takes long to import must not delay the others.
+    is_alone = _importing.acquire(timeout=_IMPORT_TURN_S)
+    try:
+        with _explained(f"Cannot load {WRAPPER_FILE}", package.directory):
+            module = package.load(WRAPPER_FILE.removesuffix(".py"))
+    finally:
+        if is_alone:
+            _importing.release()
+    cls = getattr(module, "PipelineWrapper", None)
+    if cls is None:
+        raise BuildFailed(f"{WRAPPER_FILE} does not define a class named PipelineWrapper.")
+    if isinstance(cls, BasePipelineWrapper):  # an instance, as YAMLPipelineWrapper.from_file gives
+        return cls
+    if not (isinstance(cls, type) and issubclass(cls, BasePipelineWrapper)):
+        raise BuildFailed("PipelineWrapper must be a class derived from hayhooks.BasePipelineWrapper.")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise BuildFailed(f"PipelineWrapper must define {missing}().")
+    with _explained("PipelineWrapper() failed", package.directory):
+        return cls()
+
+
+def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Entry]]:
+    hooks: dict[str, Hook] = {}
+    entries: dict[str, Entry] = {}
+    for name in HOOKS:
+        call = _override(wrapper, name + "_async") or _override(wrapper, name)
+        if call is None:
+            continue
+        is_yaml = isinstance(wrapper, YAMLPipelineWrapper)
+        try:
+            signature = wrapper.run_api_signature if is_yaml and name == "run_api" else signature_of(call)  # type: ignore[attr-defined]
+            docstring = wrapper.description if is_yaml else inspect.getdoc(call)  # type: ignore[attr-defined]
+            arguments = read_arguments(signature, docstring, "RunRequest")
+        except TypeError as error:
+            raise BuildFailed(f"{call.__name__}(): {error}") from error
+        hooks[name] = Hook(call, arguments, is_chat=name in _CHAT_HOOKS)
+        entries[name] = Entry(
+            name=name,
+            description=docstring or "",
+            request_schema=arguments.schema,
+            response_schema=response_schema(signature.return_annotation),
+            file_fields=arguments.file_fields,
+            required_files=arguments.required_files,
+            streams=_streams(call, signature.return_annotation),
+        )
+    if not hooks:
+        raise BuildFailed(
+            "PipelineWrapper has no run hook: override at least one of "
+            + ", ".join(f"{name}, {name}_async" for name in HOOKS[:3])
+            + "."
+        )
+    if isinstance(wrapper, YAMLPipelineWrapper):
+        legacy = read_arguments(inspect.signature(wrapper.run_pipeline), None, "RunPipelineRequest")
+        hooks["run_pipeline"] = Hook(wrapper.run_pipeline, legacy, is_chat=False)
+        entries["run_pipeline"] = Entry(name="run_pipeline")
+    return hooks, entries
+
+
+def _override(wrapper: BasePipelineWrapper, name: str) -> Callable[..., Any] | None:
+    own = getattr(wrapper, name, None)
+    base = getattr(BasePipelineWrapper, name, None)
+    if own is None or getattr(own, "__func__", own) is base:
+        return None
+    return own  # type: ignore[no-any-return]
+
+
+def _streams(call: Callable[..., Any], annotation: Any) -> Literal["text", "sse", None]:
+    if annotation is SSEStream:
+        return "sse"
+    return "text" if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call) else None
+
+
+def _limits(wrapper: BasePipelineWrapper, defaults: Limits) -> Limits:
+    values = {name: getattr(wrapper, name, getattr(defaults, name)) for name in _LIMITS}
+    for name, value in values.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (is_number and value >= (0 if name == "max_queued_runs" else 1e-9)):
+            raise BuildFailed(f"PipelineWrapper.{name} must be a positive number or None, not {value!r}.")
+    return Limits(**values)
+
+
+def _description(wrapper: BasePipelineWrapper, entries: dict[str, Entry]) -> str:
+    """What the wrapper says of itself, or else its hooks."""
+    own = getattr(wrapper, "description", None) or vars(type(wrapper)).get("__doc__")
+    if own and type(wrapper) is not YAMLPipelineWrapper:
+        return inspect.cleandoc(own)
+    if own and getattr(wrapper, "description", None):
+        return str(wrapper.description)  # type: ignore[attr-defined]
+    texts = [entry.description for entry in entries.values() if entry.description]
+    return texts[0].partition("\n\n")[0] if texts else ""
+
+
+def _type_of(pipeline: Any) -> str:
+    if is_agent(pipeline):
+        return "agent"
+    return "pipeline" if is_pipeline(pipeline) else "unknown"
+
+
+@contextmanager
+def _explained(what: str, directory: Path) -> Iterator[None]:
+    """Turn what user code raises into a message with the place in the user's files."""
+    try:
+        yield
+    except HayhooksError:
+        raise
+    except SyntaxError as error:
+        name = _inside(error.filename, directory) or error.filename
+        text = f" near {error.text.strip()[:80]!r}" if error.text else ""
+        raise BuildFailed(f"{what}: {error.msg} ({name}, line {error.lineno}){text}") from error
+    except ModuleNotFoundError as error:
+        raise BuildFailed(f"{what}: {error}{_place(error, directory)}{_how_to_install(error)}") from error
+    except (Exception, SystemExit) as error:
+        kind = "" if isinstance(error, ValueError) and type(error) is not ValueError else f"{type(error).__name__}: "
+        message = str(error) or "no message"
+        raise BuildFailed(f"{what}: {kind}{message}{_place(error, directory)}") from error
+
+
+def _place(error: BaseException, directory: Path) -> str:
+    """The last of the user's own lines on the way to *error*."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        name = _inside(frame.filename, directory)
+        if name is not None:
+            return f" ({name}, line {frame.lineno})"
+    return ""
+
+
+def _inside(filename: str | None, directory: Path) -> str | None:
+    if filename and Path(filename).is_relative_to(directory):
+        return Path(filename).relative_to(directory).as_posix()
+    return None
+
+
+def _how_to_install(error: ModuleNotFoundError) -> str:
+    missing = error.name or ""
+    if not missing or missing.startswith("_hayhooks_"):
+        return ""
+    top = missing.partition(".")[0]
+    if top in importlib.metadata.packages_distributions():
+        return ""  # the package is there, a module inside it is not
+    package = _PACKAGES.get(top) or re.sub(r"_", "-", top)
+    if missing.startswith("haystack_integrations."):
+        package = missing.split(".")[-1].replace("_", "-") + "-haystack"
+    return f". Install it in the server's environment, for example: pip install {package}"
+
+
+# Modules whose package has another name.
+_PACKAGES = {
+    "PIL": "pillow", "bs4": "beautifulsoup4", "cv2": "opencv-python", "docx": "python-docx", "dotenv": "python-dotenv",
+    "fitz": "pymupdf", "sklearn": "scikit-learn", "yaml": "pyyaml",
+}  # fmt: skip

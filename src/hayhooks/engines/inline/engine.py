@@ -1,0 +1,73 @@
+"""The engine that runs deployments in this process."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from hayhooks.core.bundle import Bundle
+from hayhooks.core.deployment import Deployment, Limits
+from hayhooks.core.haystack.boundaries import listen
+from hayhooks.core.haystack.schema import teach_pydantic
+from hayhooks.engines.inline.build import build
+from hayhooks.engines.loader import collect
+from hayhooks.engines.threads import Mailbox, Threads
+
+
+class InlineEngine:
+    """Builds bundles into wrappers of this process; their sync code runs in threads of the engine's own.
+
+    *place* says in which directory the files of a bundle lie. *limits* hold for wrappers that set none, and
+    *streaming_components* for streams that name none.
+    """
+
+    def __init__(
+        self,
+        place: Callable[[Bundle], Path],
+        limits: Limits | None = None,
+        yaml_result: Literal["components", "outputs"] = "components",
+        streaming_components: Sequence[str] | Literal["all"] | None = None,
+    ) -> None:
+        self._place = place
+        self._limits = limits or Limits()
+        self._yaml_result = yaml_result
+        self._streaming_components = streaming_components
+        self._threads: tuple[Threads, Mailbox] | None = None
+        self._garbage = threading.Lock()
+        listen()
+        teach_pydantic()
+
+    async def start(self) -> None:
+        """Make the threads' door to the running event loop."""
+        mailbox = Mailbox(asyncio.get_running_loop())
+        self._threads = Threads(mailbox), mailbox
+
+    async def stop(self) -> None:
+        """Let the threads end."""
+        if self._threads is not None:
+            self._threads[0].close()
+
+    def build(self, bundle: Bundle) -> Deployment:
+        """Build *bundle*. Blocks; called in a thread. Raises BuildFailed."""
+        return build(
+            bundle,
+            self._place(bundle),
+            limits=self._limits,
+            yaml_result=self._yaml_result,
+            streaming_components=self._streaming_components,
+            threads=self._get_threads,
+            forget=self._collect,
+        )
+
+    def _get_threads(self) -> tuple[Threads, Mailbox]:
+        assert self._threads is not None, "the engine has not been started"
+        return self._threads
+
+    def _collect(self) -> None:
+        # One at a time: a second collection that waited has nothing left to do, but costs as much.
+        if self._garbage.acquire(blocking=False):
+            try:
+                collect()
+            finally:
+                self._garbage.release()

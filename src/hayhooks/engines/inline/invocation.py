@@ -1,0 +1,296 @@
+"""One call of a hook under way: in a thread, on the loop, or as a task that streams."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
+from typing import Any
+
+from hayhooks.core.context import RunContext, current_context
+from hayhooks.core.errors import RunCancelled
+from hayhooks.core.events import Event, Raw, Result
+from hayhooks.engines.bridge import TaskBridge, ThreadBridge
+from hayhooks.engines.inline.values import Media, events_of, is_async_stream, plain_reply, stream_source
+from hayhooks.engines.threads import Mailbox, Threads
+
+
+class EventStream:
+    """What a bridge carries, as events."""
+
+    __slots__ = ("_bridge", "media")
+
+    def __init__(self, bridge: ThreadBridge | TaskBridge, media: Media) -> None:
+        self._bridge = bridge
+        self.media = media
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        """Events as they come, several at a time when they come fast."""
+        async for items in self._bridge.batches():
+            yield events_of(items)
+
+
+class WholeStream:
+    """A plain answer of a chat hook: a stream of one batch."""
+
+    __slots__ = ("_events", "media")
+
+    def __init__(self, value: Any) -> None:
+        self._events = events_of([value])
+        self.media: Media = "text"
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        """The one batch."""
+        yield self._events
+
+
+Reply = Result | Raw | EventStream | WholeStream
+
+
+class _Invocation:
+    """What all kinds of invocation share: who to tell when no user code runs any more."""
+
+    def __init__(self, hook: Callable[..., Any], arguments: dict[str, Any], context: RunContext, is_chat: bool) -> None:
+        self.is_finished = False
+        self._hook = hook
+        self._arguments = arguments
+        self._context = context
+        self._is_chat = is_chat
+        self._callbacks: list[Callable[[], None]] = []
+
+    def on_finished(self, callback: Callable[[], None]) -> None:
+        """Call *callback* when no user code of this call runs any more."""
+        if self.is_finished:
+            callback()
+        else:
+            self._callbacks.append(callback)
+
+    def _finish(self) -> None:
+        self.is_finished = True
+        # The user's values must not live as long as whoever still holds this object.
+        self._arguments = {}
+        for callback in self._callbacks:
+            callback()
+        self._callbacks.clear()
+
+    def _whole(self, value: Any) -> Result | Raw | WholeStream:
+        return WholeStream(value) if self._is_chat else plain_reply(value)
+
+
+class ThreadInvocation(_Invocation):
+    """A sync hook, run to its end in one thread: a stream is produced there too, with no second thread."""
+
+    def __init__(
+        self,
+        hook: Callable[..., Any],
+        arguments: dict[str, Any],
+        context: RunContext,
+        is_chat: bool,
+        threads: Threads,
+        mailbox: Mailbox,
+    ) -> None:
+        super().__init__(hook, arguments, context, is_chat)
+        self._threads = threads
+        self._mailbox = mailbox
+        self._bridge: ThreadBridge | None = None
+        self._future: asyncio.Future[Reply] | None = None
+
+    async def reply(self) -> Reply:
+        """Run the hook and return its answer, or its stream once it has begun one."""
+        self._future = asyncio.get_running_loop().create_future()
+        context = copy_context()
+        self._threads.submit(lambda: context.run(self._run))
+        return await self._future
+
+    def cancel(self) -> None:
+        """Stop the hook at its next chunk or component boundary."""
+        self._context.is_cancelled = True
+        if self._bridge is not None:
+            self._bridge.close()
+
+    def _run(self) -> None:
+        """The thread's work."""
+        current_context.set(self._context)
+        reply: Reply | None = None
+        failure: BaseException | None = None
+        try:
+            self._context.raise_if_cancelled()
+            value = self._hook(**self._arguments)
+            found = stream_source(value)
+            if found is None:
+                reply = self._whole(value)
+            else:
+                self._stream(*found)
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: a hook may not end the server.
+            failure = error
+        bridge = self._bridge
+        if bridge is not None:
+            bridge.end(failure)
+            self._mailbox.post(self._ended)
+        else:
+            self._mailbox.post(self._ended, (reply, failure))
+
+    def _stream(self, source: Any, media: Media) -> None:
+        if is_async_stream(source):
+            # A sync hook may hand back an async stream: it runs on the loop, started from there.
+            raise _AsyncSource(source, media)
+        bridge = self._bridge = ThreadBridge(self._mailbox)
+        self._mailbox.post(self._begun, EventStream(bridge, media))
+        put = bridge.put
+        drive = getattr(source, "drive", None)
+        if drive is not None:
+            drive(put)
+            return
+        try:
+            for item in source:
+                put(item)
+                if self._context.is_cancelled:
+                    raise RunCancelled
+        finally:
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
+
+    def _begun(self, stream: EventStream) -> None:
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(stream)
+        else:  # the caller left between
+            self.cancel()
+
+    def _ended(self, outcome: tuple[Reply | None, BaseException | None] | None) -> None:
+        self._threads.done()
+        if outcome is not None:
+            reply, failure = outcome
+            if isinstance(failure, _AsyncSource):
+                self._continue_on_loop(failure)
+                return
+            future = self._future
+            if future is not None and not future.done():
+                if failure is not None:
+                    future.set_exception(_storable(failure))
+                else:
+                    assert reply is not None
+                    future.set_result(reply)
+        self._finish()
+
+    def _continue_on_loop(self, found: "_AsyncSource") -> None:
+        producer = _Producer(found.source, found.media, self._context, self._finish)
+        self.cancel = producer.cancel  # type: ignore[method-assign]  # from here on it is a task
+        future = self._future
+        if future is not None and not future.done():
+            future.set_result(producer.stream)
+        else:
+            producer.cancel()
+
+
+class LoopInvocation(_Invocation):
+    """An async hook, run in its caller's task; what it streams is produced by a task of its own."""
+
+    def __init__(
+        self,
+        hook: Callable[..., Any],
+        arguments: dict[str, Any],
+        context: RunContext,
+        is_chat: bool,
+        threads: Threads,
+        mailbox: Mailbox,
+    ) -> None:
+        super().__init__(hook, arguments, context, is_chat)
+        self._threads = threads
+        self._mailbox = mailbox
+        self._inner: _Producer | ThreadInvocation | None = None
+
+    async def reply(self) -> Reply:
+        """Run the hook and return its answer, or its stream once it has begun one."""
+        token = current_context.set(self._context)
+        is_over = True
+        try:
+            value = self._hook(**self._arguments)
+            if inspect.isawaitable(value):
+                value = await value
+            found = stream_source(value)
+            if found is None:
+                return self._whole(value)
+            is_over = False
+            source, media = found
+            if is_async_stream(source):
+                self._inner = _Producer(source, media, self._context, self._finish)
+                return self._inner.stream
+            # An async hook may hand back a sync generator: its items come from a thread, not from the loop.
+            inner = ThreadInvocation(lambda: value, {}, self._context, self._is_chat, self._threads, self._mailbox)
+            self._inner = inner
+            inner.on_finished(self._finish)
+            return await inner.reply()
+        finally:
+            current_context.reset(token)
+            if is_over:
+                self._finish()
+
+    def cancel(self) -> None:
+        """Stop the stream; a hook still awaited is stopped by cancelling its caller's task."""
+        self._context.is_cancelled = True
+        if self._inner is not None:
+            self._inner.cancel()
+
+
+class _AsyncSource(BaseException):
+    """A sync hook returned an async stream: carries it from the thread to the loop."""
+
+    def __init__(self, source: Any, media: Media) -> None:
+        super().__init__()
+        self.source = source
+        self.media = media
+
+
+class _Producer:
+    """A task that iterates an async stream into a bridge."""
+
+    def __init__(self, source: Any, media: Media, context: RunContext, finished: Callable[[], None]) -> None:
+        self._bridge = TaskBridge()
+        self._context = context
+        self._finished = finished
+        self.stream = EventStream(self._bridge, media)
+        token = current_context.set(context)
+        self._task = asyncio.ensure_future(self._produce(source))
+        current_context.reset(token)
+
+    def cancel(self) -> None:
+        """Cancel the task; the source's own clean-up runs."""
+        self._context.is_cancelled = True
+        self._task.cancel()
+
+    async def _produce(self, source: Any) -> None:
+        bridge = self._bridge
+        failure: BaseException | None = None
+        try:
+            drive = getattr(source, "drive", None)
+            if drive is not None:
+                await drive(bridge.put)
+            else:
+                put = bridge.put_nowait
+                async for item in source:
+                    if put(item):
+                        await bridge.room()
+        except asyncio.CancelledError:
+            failure = RunCancelled()
+        except BaseException as error:  # SystemExit too: a hook may not end the server
+            failure = error
+        finally:
+            close = getattr(source, "aclose", None)
+            if close is not None:
+                try:
+                    await close()
+                except Exception as error:
+                    failure = failure or error
+            bridge.end(failure)
+            self._finished()
+
+
+def _storable(error: BaseException) -> BaseException:
+    """*error*, or what a future can hold in its place."""
+    if isinstance(error, StopIteration):
+        replacement = RuntimeError("The hook raised StopIteration.")
+        replacement.__cause__ = error
+        return replacement
+    return error

@@ -1,0 +1,89 @@
+"""The code of one deployment in this process."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hayhooks.core.context import RunContext
+from hayhooks.core.deployment import Call
+from hayhooks.core.graph import Graph
+from hayhooks.core.haystack.graph import graph_of
+from hayhooks.core.haystack.platform import close, forget_components, is_agent, is_pipeline
+from hayhooks.engines.inline.invocation import LoopInvocation, ThreadInvocation
+from hayhooks.engines.inline.signature import Arguments
+from hayhooks.engines.loader import PrivatePackage
+from hayhooks.engines.threads import Mailbox, Threads
+from hayhooks.wrapper import BasePipelineWrapper
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hook:
+    """A hook, bound to its wrapper."""
+
+    call: Callable[..., Any]
+    arguments: Arguments
+    is_chat: bool  # answers are text or chunks, not values
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it runs on the event loop."""
+        return inspect.iscoroutinefunction(self.call) or inspect.isasyncgenfunction(self.call)
+
+
+class InlineWorker:
+    """Calls the hooks of one wrapper, sync ones in threads and async ones on the loop."""
+
+    def __init__(
+        self,
+        wrapper: BasePipelineWrapper,
+        hooks: Mapping[str, Hook],
+        package: PrivatePackage | None,
+        threads: Callable[[], tuple[Threads, Mailbox]],
+        forget: Callable[[], None],
+        streaming_components: Any = None,
+    ) -> None:
+        self._wrapper: BasePipelineWrapper | None = wrapper
+        # Decided once per deployment, not at each call.
+        self._hooks = {
+            name: (LoopInvocation if hook.is_async else ThreadInvocation, hook.call, hook.arguments, hook.is_chat)
+            for name, hook in hooks.items()
+        }
+        self._package = package
+        self._threads = threads
+        self._forget = forget
+        self._streaming_components = streaming_components
+
+    def invoke(self, entry: str, call: Call, context: RunContext) -> ThreadInvocation | LoopInvocation:
+        """Prepare a call.
+
+        Raises:
+            InvalidRequest: The call does not fit the hook's signature.
+        """
+        kind, hook, arguments, is_chat = self._hooks[entry]
+        context.streaming_components = self._streaming_components
+        threads, mailbox = self._threads()
+        return kind(hook, arguments.of(call), context, is_chat, threads, mailbox)
+
+    def graph(self) -> Graph | None:
+        """The graph of the pipeline or agent, or None."""
+        pipeline = getattr(self._wrapper, "pipeline", None)
+        return graph_of(pipeline) if is_pipeline(pipeline) or is_agent(pipeline) else None
+
+    def close(self) -> None:
+        """Run ``teardown()``, close the pipeline, drop modules and classes."""
+        wrapper, self._wrapper = self._wrapper, None
+        self._hooks = {}
+        try:
+            if wrapper is not None:
+                try:
+                    wrapper.teardown()
+                finally:
+                    pipeline = getattr(wrapper, "pipeline", None)
+                    if is_pipeline(pipeline) or is_agent(pipeline):
+                        close(pipeline)
+        finally:
+            if self._package is not None:
+                forget_components(self._package.name)
+                self._package.forget()
+            self._forget()

@@ -1,0 +1,47 @@
+"""Events that a wrapper can stream beside its text: statuses and notifications for the person who watches."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+__all__ = ["NotificationType", "PipelineEvent", "create_notification_event", "create_status_event"]
+
+NotificationType = Literal["info", "success", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineEvent:
+    """Something for the person who watches; on the wire it is ``data: {"event": {"type": ..., "data": ...}}``."""
+
+    type: str
+    data: Any  # what JSON can hold; its shape belongs to the type
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as plain data: ``{"type": ..., "data": ...}``."""
+        return {"type": self.type, "data": self.data}
+
+    def to_event_dict(self) -> dict[str, Any]:
+        """The same as ``to_dict``: what goes on the wire under the key ``event``."""
+        return self.to_dict()
+
+
+def create_status_event(description: str, done: bool = False, hidden: bool = False) -> PipelineEvent:
+    """A line that says what is going on.
+
+    Args:
+        description: The line.
+        done: Whether this is over; a client then stops its spinner.
+        hidden: Whether a client may take the line away.
+    """
+    return PipelineEvent("status", {"description": description, "done": done, "hidden": hidden})
+
+
+def create_notification_event(content: str, notification_type: NotificationType = "info") -> PipelineEvent:
+    """A short notice that a client shows aside (a toast).
+
+    Raises:
+        ValueError: If *notification_type* is none of info, success, warning and error.
+    """
+    known = get_args(NotificationType)
+    if notification_type not in known:
+        raise ValueError(f"A notification is one of {', '.join(known)}, not {notification_type!r}.")
+    return PipelineEvent("notification", {"type": notification_type, "content": content})

@@ -1,0 +1,1 @@
+"""The server: settings composed into an app."""

@@ -1,0 +1,233 @@
+"""Compose settings, store, engine and surfaces into one FastAPI app."""
+
+import gc
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hayhooks.core.deployment import Limits
+from hayhooks.core.runtime import Runtime
+from hayhooks.engines.inline import InlineEngine
+from hayhooks.server.dispatch import Dispatch
+from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
+from hayhooks.server.docs_pages import docs_app
+from hayhooks.server.guard import Guard, is_loopback
+from hayhooks.server.openapi import OpenAPI
+from hayhooks.settings import AppSettings
+from hayhooks.settings import settings as process_settings
+from hayhooks.store.disk import DiskStore
+from hayhooks.surfaces import admin, rest
+from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
+from hayhooks.surfaces.openai import surface as openai
+from hayhooks.telemetry import log, log_error, log_run
+
+
+def create_app(settings: AppSettings | None = None) -> FastAPI:
+    """A FastAPI app that serves everything in the pipelines directory.
+
+    Add routes, routers and middleware to it as to any FastAPI app: yours win over ours. *settings* default to those
+    of the process, ``hayhooks.settings.settings``.
+    """
+    return HayhooksApp(settings or process_settings)
+
+
+class HayhooksApp(FastAPI):
+    """FastAPI with our dispatch between the user's middleware and the user's routes."""
+
+    def __init__(self, settings: AppSettings) -> None:
+        super().__init__(title="Hayhooks", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_lifespan)
+        self.hayhooks_settings = settings
+        self.runtime: Runtime | None = None
+        self._documents: OpenAPI | None = None
+        self._dispatch: Dispatch | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, below the root path that the settings name when the server names none."""
+        root_path = self.hayhooks_settings.root_path
+        if root_path and not scope.get("root_path") and scope["type"] in ("http", "websocket"):
+            scope["root_path"] = root_path
+        await super().__call__(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The user's middleware around our dispatch; what FastAPI's own routes need lies inside, for them alone."""
+        users, self.user_middleware = self.user_middleware, []
+        try:
+            inner = super().build_middleware_stack()
+        finally:
+            self.user_middleware = users
+        settings = self.hayhooks_settings
+        dispatch = Dispatch(
+            inner,
+            lambda: self.router.routes,
+            lambda: self.runtime.live if self.runtime is not None else {},
+            {
+                "allow_origins": settings.cors_allow_origins,
+                "allow_methods": settings.cors_allow_methods,
+                "allow_headers": settings.cors_allow_headers,
+                "allow_credentials": settings.cors_allow_credentials,
+                "allow_origin_regex": settings.cors_allow_origin_regex,
+                "expose_headers": settings.cors_expose_headers,
+                "max_age": settings.cors_max_age,
+            },
+        )
+        self._dispatch = dispatch
+        app: ASGIApp = dispatch
+        for middleware in reversed(users):
+            app = middleware.cls(app, *middleware.args, **middleware.kwargs)
+        if users:
+            handler = self.exception_handlers.get(500) or self.exception_handlers.get(Exception)
+            app = ServerErrorMiddleware(app, handler=handler, debug=self.debug)
+        return app
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document of what is live, with the user's own routes."""
+        assert self._documents is not None, "the app has not been started"
+        return self._documents.document(len(self.router.routes))
+
+    def open(self, runtime: Runtime, prefixes: Mapping[str, ASGIApp], verbs: Mapping[str, ASGIApp]) -> None:
+        """Begin to answer: what the lifespan has started."""
+        self.runtime = runtime
+        if self._dispatch is None:  # a lifespan entered by hand, as tests do
+            self.middleware_stack = self.build_middleware_stack()
+        assert self._dispatch is not None
+        self._documents = OpenAPI(
+            lambda: (runtime.revision, runtime.deployments),
+            self._own_document,
+            title=self.title,
+            needs_admin_key=self.hayhooks_settings.admin_key is not None,
+        )
+        dispatch = self._dispatch
+        dispatch.prefixes = {**prefixes, "openapi.json": self._answer_openapi}
+        dispatch.closed = frozenset(admin.PREFIXES)
+        dispatch.verbs = verbs
+
+    async def _answer_openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self._documents is not None
+        if scope["method"] not in ("GET", "HEAD"):
+            await send_json(send, 405, {"detail": "Use GET.", "kind": "invalid"}, ((b"allow", b"GET"),))
+            return
+        await send_bytes(send, 200, self._documents.body(len(self.router.routes)))
+
+    def _own_document(self) -> dict[str, Any]:
+        if not self.router.routes:
+            return {}
+        return get_openapi(
+            title=self.title,
+            version=self.version,
+            summary=self.summary,
+            description=self.description or None,
+            routes=self.routes,
+            tags=self.openapi_tags,
+            servers=self.servers,
+        )
+
+
+@asynccontextmanager
+async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
+    settings = app.hayhooks_settings
+    _extend_python_path(settings)
+    store = DiskStore(Path(settings.pipelines_dir), _state_directory(settings), settings.files_to_ignore_patterns)
+    engine = InlineEngine(
+        store.place,
+        Limits(settings.max_concurrent_runs, settings.max_queued_runs, settings.run_timeout_s),
+        settings.yaml_result,
+        _components(settings.streaming_components),
+    )
+    runtime = Runtime(store, engine, on_run_end=log_run, on_error=log_error)
+    options = HTTPOptions(
+        max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+        heartbeat_s=settings.heartbeat_s,
+        show_tracebacks=settings.show_tracebacks,
+    )
+    guard = Guard(
+        admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,
+        listens_beyond=not is_loopback(settings.host),
+        allowed_hosts=settings.allowed_hosts,
+    )
+    # The libraries live as long as the process: out of the collector's sight, freeing a retired version is quick.
+    gc.collect()
+    gc.freeze()
+    async with AsyncExitStack() as stack:
+        admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
+        rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
+        openai_handlers = await stack.enter_async_context(openai.serve(runtime, options))
+        stack.callback(store.close)
+        await runtime.start(settings.startup_deploy_workers)
+        docs = docs_app(title=app.title)
+        prefixes: dict[str, ASGIApp] = {
+            **dict.fromkeys(DOCS_PREFIXES, docs),
+            **dict.fromkeys(openai.PREFIXES, openai_handlers["api"]),
+            **{prefix: _reading(guard, admin_handlers[prefix], options) for prefix in admin.READS},
+            **{prefix: _changing(guard, admin_handlers[prefix], options) for prefix in admin.CHANGES},
+        }
+        app.open(runtime, prefixes, {**rest_handlers, "chat": openai_handlers["chat"]})
+        log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
+        try:
+            yield
+        finally:
+            await runtime.stop()
+
+
+def _reading(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            scope["may_manage"] = guard.check_read(scope)
+        except Exception as error:
+            await _refuse(error, send, options)
+        else:
+            await handler(scope, receive, send)
+
+    return guarded
+
+
+def _changing(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            guard.check_change(scope)
+        except Exception as error:
+            await _refuse(error, send, options)
+        else:
+            await handler(scope, receive, send)
+
+    return guarded
+
+
+async def _refuse(error: Exception, send: Send, options: HTTPOptions) -> None:
+    status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
+    await send_json(send, status, body, headers)
+
+
+def _extend_python_path(settings: AppSettings) -> None:
+    if settings.additional_python_path:
+        path = str(Path(settings.additional_python_path).expanduser().absolute())
+        if path not in sys.path:
+            sys.path.append(path)
+
+
+def _state_directory(settings: AppSettings) -> Path:
+    """Where to keep state; a temporary place when the file system is read-only and nobody named another."""
+    path = settings.state_path
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if settings.state_dir:
+            raise
+        path = Path(tempfile.mkdtemp(prefix="hayhooks-state-"))
+        log.warning(
+            "Cannot write {}: deploys are forgotten when the server stops. Set HAYHOOKS_STATE_DIR.", error.filename
+        )
+    return path
+
+
+def _components(setting: str) -> Any:
+    names = [name.strip() for name in setting.split(",") if name.strip()]
+    return None if not names else "all" if names == ["all"] else names

@@ -1,0 +1,214 @@
+"""The OpenAPI document: a pure function of what is live, cached by the registry's revision."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from hayhooks._version import __version__
+from hayhooks.core.deployment import Deployment, Entry
+from hayhooks.server.openapi_paths import ERROR, OPENAI_ERROR, SCHEMAS, fixed_paths
+
+_FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
+_MANAGEMENT = ("/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}")
+
+Part = tuple[dict[str, Any], dict[str, Any]]  # paths, schemas
+
+
+class OpenAPI:
+    """Builds the document and keeps it until something changes.
+
+    *own* gives the document of the routes that the user added to the app; they win over ours, method by method.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], tuple[int, Mapping[str, Deployment]]],
+        own: Callable[[], dict[str, Any]],
+        *,
+        title: str,
+        needs_admin_key: bool,
+    ) -> None:
+        self._snapshot = snapshot
+        self._own = own
+        self._title = title
+        self._needs_admin_key = needs_admin_key
+        self._parts: dict[str, tuple[Deployment, Part]] = {}
+        self._cached: tuple[object, dict[str, Any], bytes] | None = None
+
+    def document(self, key: object = None) -> dict[str, Any]:
+        """The document; *key* stands for the state of the user's own routes."""
+        return self._current(key)[1]
+
+    def body(self, key: object = None) -> bytes:
+        """The document as JSON."""
+        return self._current(key)[2]
+
+    def _current(self, key: object) -> tuple[object, dict[str, Any], bytes]:
+        revision, deployments = self._snapshot()
+        state = (revision, key)
+        if self._cached is None or self._cached[0] != state:
+            document = self._build(deployments)
+            self._cached = (state, document, msgspec.json.encode(document))
+        return self._cached
+
+    def _build(self, deployments: Mapping[str, Deployment]) -> dict[str, Any]:
+        own = self._own()
+        paths = fixed_paths()
+        schemas = dict(SCHEMAS)
+        if self._needs_admin_key:
+            for path in _MANAGEMENT:
+                paths[path]["post"]["security"] = [{"AdminKey": []}]
+        parts: dict[str, tuple[Deployment, Part]] = {}
+        taken: set[str] = set()
+        for name, deployment in sorted(deployments.items()):
+            known = self._parts.get(name)
+            part = known[1] if known is not None and known[0] is deployment else describe(deployment)
+            parts[name] = (deployment, part)
+            for path, operations in part[0].items():
+                paths[path] = _distinct(operations, taken)
+            schemas.update(part[1])
+        self._parts = parts
+        for path, operations in (own.get("paths") or {}).items():
+            paths[path] = {**paths.get(path, {}), **operations}
+        components = dict(own.get("components") or {})
+        components["schemas"] = {**schemas, **components.get("schemas", {})}
+        if self._needs_admin_key:
+            scheme = {"type": "http", "scheme": "bearer", "description": "The key set as HAYHOOKS_ADMIN_KEY."}
+            components["securitySchemes"] = {"AdminKey": scheme, **components.get("securitySchemes", {})}
+        info = {"title": self._title, "version": __version__}
+        return {**own, "openapi": "3.1.0", "info": own.get("info") or info, "paths": paths, "components": components}
+
+
+def describe(deployment: Deployment) -> Part:
+    """The paths and schemas of one deployment."""
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    name = deployment.name
+    entry = deployment.entries.get("run_api")
+    if entry is not None:
+        paths[f"/{name}/run"] = {"post": _run(name, entry, schemas)}
+    if "run_chat_completion" in deployment.entries:
+        paths[f"/{name}/chat"] = {"post": _chat(name, deployment.entries["run_chat_completion"])}
+    if deployment.takes_legacy_calls:
+        paths[f"/{name}"] = {"post": _legacy(name)}
+    return paths, schemas
+
+
+def _run(name: str, entry: Entry, schemas: dict[str, Any]) -> dict[str, Any]:
+    schemas[f"{name}RunRequest"] = _adopt(entry.request_schema, name, schemas)
+    result: dict[str, Any] = _adopt(entry.response_schema or {}, name, schemas)
+    schemas[f"{name}RunResponse"] = {
+        "type": "object", "title": f"{name}RunResponse", "properties": {"result": result}, "required": ["result"],
+    }  # fmt: skip
+    answer: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}RunResponse"}}}
+    if entry.streams is not None:
+        kind = "text/event-stream" if entry.streams == "sse" else "text/plain"
+        answer = {kind: {"schema": {"type": "string"}}}
+    elif entry.response_schema is None:
+        answer["*/*"] = {}  # nothing says that it is not a file or a stream
+    summary = entry.description.strip().partition("\n\n")[0]
+    return {
+        "operationId": f"run_{_identifier(name)}",
+        "tags": ["pipelines"],
+        "summary": " ".join(summary.split())[:120] or f"Run {name}",
+        "description": entry.description.strip() or f"Runs {name}.",
+        "requestBody": _request_body(name, entry),
+        "responses": {"200": {"description": "The result", "content": answer}, **ERROR},
+    }
+
+
+def _request_body(name: str, entry: Entry) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{name}RunRequest"}
+    content: dict[str, Any] = {}
+    if not entry.required_files:
+        content["application/json"] = {"schema": schema}
+    if entry.file_fields:
+        files = {
+            field: {"type": "array", "items": _FILE} if several else _FILE
+            for field, several in entry.file_fields.items()
+        }
+        form: dict[str, Any] = {"type": "object", "properties": files}
+        if entry.required_files:
+            form["required"] = sorted(entry.required_files)
+        content["multipart/form-data"] = {"schema": {"allOf": [schema, form]}}
+    return {"required": bool(entry.request_schema.get("required") or entry.required_files), "content": content}
+
+
+def _chat(name: str, entry: Entry) -> dict[str, Any]:
+    request = {
+        "allOf": [
+            {
+                "type": "object",
+                "properties": {
+                    "messages": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/ChatMessage"}},
+                    "stream": {"type": ["boolean", "null"]},
+                    "stream_options": {"type": ["object", "null"]},
+                },
+                "required": ["messages"],
+            }
+        ],
+    }
+    answer = {
+        "application/json": {"schema": {"$ref": "#/components/schemas/ChatCompletion"}},
+        "text/event-stream": {"schema": {"type": "string"}},
+    }
+    return {
+        "operationId": f"chat_{_identifier(name)}",
+        "tags": ["openai"],
+        "summary": f"Chat with {name}",
+        "description": entry.description.strip() or f"A chat completion by {name}; the path names the model.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": {"200": {"description": "A chat completion", "content": answer}, **OPENAI_ERROR},
+    }
+
+
+def _legacy(name: str) -> dict[str, Any]:
+    data = {"type": "object", "additionalProperties": {"type": "object"}}
+    return {
+        "operationId": f"run_pipeline_{_identifier(name)}",
+        "tags": ["pipelines"],
+        "summary": f"Run the pipeline {name}",
+        "description": "Takes {component: {input: value}} and answers {component: {output: value}}.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": data}}},
+        "responses": {
+            "200": {"description": "The outputs", "content": {"application/json": {"schema": data}}},
+            **ERROR,
+        },
+    }
+
+
+def _adopt(schema: Mapping[str, Any], name: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    """*schema* with its definitions moved to the document's, under names of this deployment's own."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {
+                key: f"#/components/schemas/{name}.{item.removeprefix('#/$defs/')}"
+                if key == "$ref" and isinstance(item, str) and item.startswith("#/$defs/")
+                else moved(item)
+                for key, item in value.items()
+            }
+        return [moved(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    for key, definition in (schema.get("$defs") or {}).items():
+        schemas[f"{name}.{key}"] = moved(definition)
+    return {key: moved(value) for key, value in schema.items() if key != "$defs"}
+
+
+def _distinct(operations: Mapping[str, Any], taken: set[str]) -> dict[str, Any]:
+    """The operations with ids that no other deployment has: ``a-b`` and ``a.b`` read the same as identifiers."""
+    distinct = {}
+    for method, operation in operations.items():
+        wanted = operation["operationId"]
+        chosen, serial = wanted, 2
+        while chosen in taken:
+            chosen, serial = f"{wanted}_{serial}", serial + 1
+        taken.add(chosen)
+        distinct[method] = operation if chosen == wanted else {**operation, "operationId": chosen}
+    return distinct
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]", "_", name)

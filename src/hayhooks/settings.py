@@ -1,0 +1,133 @@
+"""Every setting of the server: from ``HAYHOOKS_*`` variables and a ``.env`` file of the working directory or above."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from dotenv import find_dotenv
+from pydantic import AliasChoices, Field, NonNegativeInt, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_MB = 1024 * 1024
+
+
+class AppSettings(BaseSettings):
+    """The settings; ``hayhooks.settings.settings`` holds those of this process.
+
+    Lists are JSON, as in ``HAYHOOKS_CORS_ALLOW_ORIGINS='["https://app.example"]'``.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="HAYHOOKS_", env_file_encoding="utf-8", extra="ignore", populate_by_name=True
+    )
+
+    host: str = Field("localhost", description="Address to listen on, and where client commands find the server.")
+    port: int = Field(1416, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    root_path: str = Field("", description="Path prefix under which a reverse proxy serves this server.")
+    use_https: bool = Field(False, description="Client commands speak HTTPS to the server.")
+    disable_ssl: bool = Field(False, description="Client commands do not verify the server's certificate.")
+
+    pipelines_dir: str = Field("./pipelines", description="Directory whose pipelines are deployed at start.")
+    state_dir: str = Field(
+        "",
+        description="Directory for kept versions and the state database. Empty: in `.hayhooks` beside the pipelines.",
+    )
+    additional_python_path: str = Field(
+        "",
+        validation_alias=AliasChoices("HAYHOOKS_ADDITIONAL_PYTHON_PATH", "HAYHOOKS_ADDITIONAL_PYTHONPATH"),
+        description="Directory put on the Python path, for code that several wrappers share.",
+    )
+    files_to_ignore_patterns: list[str] = Field(
+        default_factory=list,
+        description="Glob patterns of file and directory names that are never part of a deployment.",
+    )
+    startup_deploy_workers: PositiveInt = Field(4, description="Pipelines deployed at the same time at start.")
+    yaml_result: Literal["components", "outputs"] = Field(
+        "components",
+        description="What `/run` of a YAML pipeline answers: `{component: {socket: value}}`, or its declared outputs.",
+    )
+    streaming_components: str = Field(
+        "", description="Components that stream by default: `all`, or a comma list. Empty: the last one that can."
+    )
+
+    max_concurrent_runs: PositiveInt | None = Field(
+        1000, description="Runs of one deployment at once, where its wrapper sets none."
+    )
+    max_queued_runs: NonNegativeInt | None = Field(
+        1000, description="Runs of one deployment that may wait for a slot; more are answered with 429."
+    )
+    run_timeout_s: PositiveFloat | None = Field(
+        None, description="Seconds that a run may take, waiting included; then it is stopped and answered with 504."
+    )
+    max_body_bytes: PositiveInt = Field(100 * _MB, description="Largest body that is read into memory.")
+    max_upload_bytes: PositiveInt = Field(
+        10 * 1024 * _MB, description="Largest multipart body; its files are spooled to disk."
+    )
+    heartbeat_s: PositiveFloat = Field(
+        15.0, description="Seconds of silence after which a stream sends a comment, so that proxies keep it open."
+    )
+    graceful_shutdown_timeout: NonNegativeInt = Field(
+        5, description="Seconds that runs may take to finish when the server stops."
+    )
+
+    admin_key: SecretStr | None = Field(
+        None, description="Key that deploying and undeploying ask for. Needed when the server listens beyond loopback."
+    )
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description="Host names besides loopback by which a server on loopback may be managed, as behind a proxy.",
+    )
+    show_tracebacks: bool = Field(False, description="Errors carry the traceback of the user's code.")
+
+    cors_allow_origins: list[str] = Field(default_factory=lambda: ["*"], description="Origins that may call runs.")
+    cors_allow_methods: list[str] = Field(default_factory=lambda: ["*"], description="Methods allowed to them.")
+    cors_allow_headers: list[str] = Field(default_factory=lambda: ["*"], description="Headers allowed to them.")
+    cors_allow_credentials: bool = Field(False, description="Whether browsers may send credentials.")
+    cors_allow_origin_regex: str | None = Field(None, description="Regular expression for further origins.")
+    cors_expose_headers: list[str] = Field(default_factory=list, description="Headers that pages may read.")
+    cors_max_age: int = Field(600, ge=0, description="Seconds for which a browser keeps a preflight answer.")
+
+    log_level: str = Field(
+        "INFO",
+        validation_alias=AliasChoices("HAYHOOKS_LOG_LEVEL", "HAYHOOKS_LOG", "LOG"),
+        description="Least severe level that is logged.",
+    )
+    log_format: str = Field("", description="A loguru format. Empty: time, level and message.")
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_level(cls, level: str) -> str:
+        known = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+        if level.upper() not in known:
+            raise ValueError(f"must be one of {', '.join(known)}")
+        return level.upper()
+
+    @field_validator("admin_key")
+    @classmethod
+    def _empty_is_none(cls, key: SecretStr | None) -> SecretStr | None:
+        return key if key is not None and key.get_secret_value() else None
+
+    @field_validator("root_path")
+    @classmethod
+    def _has_a_slash(cls, path: str) -> str:
+        return "/" + path.strip("/") if path.strip("/") else ""
+
+    @property
+    def state_path(self) -> Path:
+        """The state directory; one for each pipelines directory, as several may lie side by side."""
+        if self.state_dir:
+            return Path(self.state_dir)
+        pipelines = Path(self.pipelines_dir).absolute()
+        return pipelines.parent / ".hayhooks" / (pipelines.name or "root")
+
+
+def load(**given: Any) -> AppSettings:
+    """Settings from the environment and the nearest ``.env``; *given* values that are not None win.
+
+    Raises:
+        pydantic.ValidationError: A variable has a value that its setting cannot take.
+    """
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return AppSettings(_env_file=find_dotenv(usecwd=True) or None, **chosen)  # type: ignore[call-arg]
+
+
+settings = load()

@@ -1,0 +1,1 @@
+"""Stores: where bundles are kept and live versions remembered."""

@@ -1,0 +1,93 @@
+"""The database of a server's state: one row per name, its last change."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS live (
+    name TEXT PRIMARY KEY,
+    state TEXT NOT NULL,      -- 'live' or 'undeployed'
+    version TEXT,             -- of the stored bundle, when live
+    shown TEXT,               -- version of what lay in the pipelines directory after the change
+    is_synced INTEGER NOT NULL,
+    is_users INTEGER NOT NULL,
+    written TEXT NOT NULL     -- JSON: files in the pipelines directory that the server wrote, path: SHA-256
+) STRICT
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The last change of one name."""
+
+    name: str
+    state: Literal["live", "undeployed"]
+    version: str | None
+    shown: str | None
+    is_synced: bool  # the pipelines directory shows the change
+    is_users: bool  # what lies there is the user's own and not touched
+    written: Mapping[str, str] = field(default_factory=dict)
+
+    def with_(self, **changes: Any) -> "Record":
+        """A copy with some facts changed."""
+        return replace(self, **changes)
+
+
+class State:
+    """Rows in SQLite; each change is one transaction, on disk when the method returns. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        self._database.execute(_SCHEMA)
+
+    def records(self) -> list[Record]:
+        """All rows."""
+        with self._lock:
+            return [_record(row) for row in self._database.execute("SELECT * FROM live ORDER BY name")]
+
+    def get(self, name: str) -> Record | None:
+        """The row of *name*."""
+        with self._lock:
+            row = self._database.execute("SELECT * FROM live WHERE name = ?", (name,)).fetchone()
+        return _record(row) if row else None
+
+    def set(self, record: Record) -> None:
+        """Write the row of ``record.name``.
+
+        Raises:
+            OSError: The database cannot be written, for example because the disk is full.
+        """
+        row = (
+            record.name, record.state, record.version, record.shown, record.is_synced, record.is_users,
+            json.dumps(dict(record.written)),
+        )  # fmt: skip
+        self._write("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+    def forget(self, name: str) -> None:
+        """Drop the row of *name*. Raises as ``set``."""
+        self._write("DELETE FROM live WHERE name = ?", (name,))
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    def _write(self, statement: str, row: tuple[Any, ...]) -> None:
+        with self._lock:
+            try:
+                self._database.execute(statement, row)
+            except sqlite3.OperationalError as error:
+                raise OSError(f"The state database cannot be written: {error}") from error
+
+
+def _record(row: tuple[Any, ...]) -> Record:
+    name, state, version, shown, is_synced, is_users, written = row
+    return Record(name, state, version, shown, bool(is_synced), bool(is_users), json.loads(written))

@@ -1,0 +1,1 @@
+"""One protocol each, translated to runs and back."""

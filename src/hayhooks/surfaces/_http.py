@@ -1,0 +1,351 @@
+"""What HTTP surfaces share: reading bodies, sending answers, and noticing that the caller has left."""
+
+import asyncio
+import json
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hayhooks.core.errors import HayhooksError, InvalidRequest, Kind, RunFailed, TooLarge
+
+Header = tuple[bytes, bytes]
+
+STATUS: dict[Kind, int] = {
+    "invalid": 422,
+    "not_found": 404,
+    "conflict": 409,
+    "busy": 429,
+    "failed": 500,
+    "timeout": 504,
+    "forbidden": 403,
+    "unauthorized": 401,
+    "too_large": 413,
+    "misdirected": 421,
+    "unavailable": 503,
+}
+
+JSON: Header = (b"content-type", b"application/json")
+# What keeps a stream moving: caches hold nothing back, nginx does not buffer.
+STREAM_HEADERS: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPOptions:
+    """What the server's owner decides about HTTP, handed to the surfaces as plain values."""
+
+    max_body_bytes: int = 100 * 1024 * 1024
+    max_upload_bytes: int = 10 * 1024 * 1024 * 1024
+    heartbeat_s: float = 15.0
+    show_tracebacks: bool = False
+
+
+class MethodNotAllowed(Exception):
+    """The path exists, with other methods."""
+
+    def __init__(self, *allowed: str) -> None:
+        super().__init__(f"Use {', '.join(allowed)}.")
+        self.allowed = allowed
+
+
+class ClientGone(Exception):
+    """The caller left before the request was read."""
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of that (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value  # type: ignore[no-any-return]
+    return None
+
+
+def route_path(scope: Scope) -> str:
+    """The request's path below the root path."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path") or ""
+    if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
+        return path[len(root) :] or "/"
+    return path
+
+
+def require(scope: Scope, *methods: str) -> None:
+    """Raise MethodNotAllowed unless the request uses one of *methods*."""
+    if scope["method"] not in methods:
+        raise MethodNotAllowed(*methods)
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: It is longer than *limit* bytes; what is over is not kept.
+        ClientGone: The caller left.
+    """
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+    parts = [body]
+    size = len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def require_json(scope: Scope) -> None:
+    """Refuse a body that says it is something else than JSON.
+
+    A browser sends other types across origins without asking first; JSON it must ask for.
+    """
+    kind = header(scope, b"content-type")
+    if kind is None or kind == b"application/json":
+        return
+    media = kind.split(b";", 1)[0].strip().lower()
+    if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
+        raise InvalidRequest(
+            f"Send JSON with 'Content-Type: application/json', not {media.decode('latin-1')[:80]!r}.",
+            [{"loc": ["header", "content-type"], "msg": "Must be application/json", "type": "content_type"}],
+        )
+
+
+async def send_bytes(
+    send: Send, status: int, body: bytes, content_type: Header = JSON, headers: Iterable[Header] = ()
+) -> None:
+    """One whole answer."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [content_type, (b"content-length", b"%d" % len(body)), *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_json(send: Send, status: int, value: Any, headers: Iterable[Header] = ()) -> None:
+    """One whole answer of JSON."""
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    await send_bytes(send, status, body, JSON, headers)
+
+
+def error_body(error: BaseException, *, show_tracebacks: bool) -> tuple[int, dict[str, Any], list[Header]]:
+    """Status, body and headers for *error*: ``{"detail", "kind"}``, plus ``errors`` when a body did not fit.
+
+    A user's own HTTPException passes through with its status, detail and headers.
+    """
+    own = user_http_exception(error)
+    if own is not None:
+        kind = next((kind for kind, status in STATUS.items() if status == own.status_code), "failed")
+        return own.status_code, {"detail": own.detail, "kind": kind}, http_headers(own)
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(error.allowed)
+        return 405, {"detail": f"Method not allowed. {error}", "kind": "invalid"}, [(b"allow", allowed.encode())]
+    if not isinstance(error, HayhooksError):
+        return 500, {"detail": "Internal server error. The server's log says why.", "kind": "failed"}, []
+    body: dict[str, Any] = {"detail": str(error), "kind": error.kind}
+    if isinstance(error, InvalidRequest) and error.errors:
+        body["errors"] = error.errors
+    trace = traceback_of(error) if show_tracebacks else None
+    if trace is not None:
+        body["traceback"] = trace
+    return STATUS[error.kind], body, retry_headers(error)
+
+
+def retry_headers(error: HayhooksError) -> list[Header]:
+    """Headers that tell a caller when to come back, or how to identify itself."""
+    retry_after_s = getattr(error, "retry_after_s", None)
+    if retry_after_s is not None:
+        return [(b"retry-after", b"%d" % retry_after_s)]
+    return [(b"www-authenticate", b"Bearer")] if error.kind == "unauthorized" else []
+
+
+def user_http_exception(error: BaseException) -> HTTPException | None:
+    """The HTTPException that the user's code raised, on purpose, to answer with."""
+    cause = error.__cause__ if isinstance(error, RunFailed) else error
+    return cause if isinstance(cause, HTTPException) else None
+
+
+def http_headers(error: HTTPException) -> list[Header]:
+    """The headers of an HTTPException."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()]
+
+
+def traceback_of(error: BaseException) -> str | None:
+    """The traceback of the user's code behind *error*, when there is one."""
+    cause = error.__cause__
+    return "".join(traceback.format_exception(cause)) if cause is not None else None
+
+
+class cancel_on_disconnect:  # noqa: N801 - used as a statement, like a function
+    """``async with cancel_on_disconnect(receive):`` stops the body when the caller leaves, and goes on after it.
+
+    The request's body must have been read. Watching starts after *after_s* seconds: most answers are sooner, and a
+    task for each would cost more than they do.
+    """
+
+    __slots__ = ("_after_s", "_receive", "_task", "_timer", "_watcher", "has_fired")
+
+    def __init__(self, receive: Receive, after_s: float = 0.05) -> None:
+        self._receive = receive
+        self._after_s = after_s
+        self._watcher: asyncio.Task[None] | None = None
+        self.has_fired = False
+
+    async def __aenter__(self) -> "cancel_on_disconnect":
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_later(self._after_s, self._start)
+        return self
+
+    def start(self) -> None:
+        """Watch from now on: a stream has begun."""
+        self._timer.cancel()
+        self._start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        if self.has_fired and kind is asyncio.CancelledError and self._task is not None:
+            # Ours, unless somebody else cancelled the task as well.
+            return self._task.uncancel() == 0
+        return False
+
+    def _start(self) -> None:
+        if self._watcher is None:
+            self._watcher = asyncio.ensure_future(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.has_fired = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+class StreamSender:
+    """Sends a stream whose headers wait for its first bytes, so that an early failure still gets a status.
+
+    While nothing comes it sends *heartbeat* every *heartbeat_s* seconds of silence, where the format has one.
+    """
+
+    __slots__ = (
+        "_handle",
+        "_headers",
+        "_heartbeat",
+        "_heartbeat_s",
+        "_last",
+        "_loop",
+        "_send",
+        "_tasks",
+        "has_begun",
+        "has_ended",
+    )
+
+    def __init__(
+        self, send: Send, headers: Sequence[Header], heartbeat: bytes | None = None, heartbeat_s: float = 15.0
+    ) -> None:
+        self._send = send
+        self._headers = [*headers, *STREAM_HEADERS]
+        self._heartbeat = heartbeat
+        self._heartbeat_s = heartbeat_s
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._handle: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.has_begun = False
+        self.has_ended = False
+        if heartbeat is not None:
+            self._handle = self._loop.call_later(heartbeat_s, self._tick)
+
+    async def write(self, data: bytes) -> None:
+        """Send *data*; waits while the caller is slow to read."""
+        if self.has_ended:  # a heartbeat that came late
+            return
+        if not self.has_begun:
+            await self._begin()
+        self._last = self._loop.time()
+        if data:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes = b"") -> None:
+        """Send *data* and say that it is all."""
+        self.close()
+        self.has_ended = True
+        if not self.has_begun:
+            await self._begin()
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    def close(self) -> None:
+        """No more heartbeats."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    async def _begin(self) -> None:
+        self.has_begun = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+
+    def _tick(self) -> None:
+        silent_s = self._loop.time() - self._last
+        if silent_s >= self._heartbeat_s:
+            assert self._heartbeat is not None
+            task = self._loop.create_task(self.write(self._heartbeat))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            silent_s = 0.0
+        self._handle = self._loop.call_later(self._heartbeat_s - silent_s, self._tick)
+
+
+def errors_answered(
+    app: ASGIApp, answer: Callable[[BaseException, Send], Awaitable[None]], log: Callable[[str, BaseException], None]
+) -> ASGIApp:
+    """*app* with every exception turned into an answer by *answer*, as long as none has begun."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, watched)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            if not isinstance(error, (HayhooksError, HTTPException, MethodNotAllowed)):
+                log(f"{scope['method']} {scope['path'][:200]} failed", error)
+            if has_begun:
+                raise
+            await answer(error, send)
+
+    return guarded
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes.")

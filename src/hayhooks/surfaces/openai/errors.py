@@ -1,0 +1,69 @@
+"""Errors in OpenAI's shape: ``{"error": {"message", "type", "code", "param"}}``.
+
+Statuses follow the API rather than our REST surface: a bad body is 400, an unknown model 404. Source: OpenAI API
+reference, "Error codes", and what SDKs retry (408, 409, 429 and 5xx).
+"""
+
+import json
+from typing import Any
+
+from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError, InvalidRequest, Kind
+from hayhooks.surfaces._http import (
+    STATUS,
+    Header,
+    MethodNotAllowed,
+    http_headers,
+    retry_headers,
+    traceback_of,
+    user_http_exception,
+)
+
+_TYPES: dict[Kind, str] = {
+    "busy": "rate_limit_error",
+    "unauthorized": "authentication_error",
+    "forbidden": "permission_error",
+    "failed": "server_error",
+    "timeout": "server_error",
+    "unavailable": "server_error",
+}
+
+
+def error_answer(error: BaseException, *, show_tracebacks: bool) -> tuple[int, dict[str, Any], list[Header]]:
+    """Status, body and headers for *error*; an HTTPException of the user's keeps its status and text."""
+    own = user_http_exception(error)
+    if own is not None:
+        detail = own.detail if isinstance(own.detail, str) else json.dumps(own.detail, default=str)
+        kind = "server_error" if own.status_code >= 500 else "invalid_request_error"
+        return own.status_code, error_object(detail, kind, None), http_headers(own)
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(error.allowed).encode()
+        return 405, error_object(str(error), "invalid_request_error", "method_not_allowed"), [(b"allow", allowed)]
+    if isinstance(error, (DeploymentNotFound, EntryNotFound)):
+        message = f"The model '{error.name}' does not exist or does not answer here."
+        return 404, error_object(message, "invalid_request_error", "model_not_found", "model"), []
+    if isinstance(error, InvalidRequest):
+        param = None
+        if error.errors:
+            param = ".".join(str(part) for part in error.errors[0]["loc"] if part != "body") or None
+        return 400, error_object(str(error), "invalid_request_error", "invalid_body", param), []
+    if isinstance(error, HayhooksError):
+        message = str(error)
+        trace = traceback_of(error) if show_tracebacks else None
+        if trace is not None:
+            message = f"{message}\n{trace}"
+        return (
+            STATUS[error.kind],
+            error_object(message, _TYPES.get(error.kind, "invalid_request_error"), _code(error.kind)),
+            retry_headers(error),
+        )
+    message = "Internal server error. The server's log says why."
+    return 500, error_object(message, "server_error", "internal_error"), []
+
+
+def error_object(message: str, kind: str, code: str | None, param: str | None = None) -> dict[str, Any]:
+    """The error body."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _code(kind: Kind) -> str:
+    return {"failed": "run_failed", "busy": "deployment_busy", "timeout": "run_timeout"}.get(kind, kind)

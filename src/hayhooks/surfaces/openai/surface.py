@@ -1,0 +1,75 @@
+"""OpenAI surface: models and chat completions, with and without ``/v1``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import unquote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hayhooks.core.deployment import Deployment
+from hayhooks.core.errors import DeploymentNotFound, HayhooksError
+from hayhooks.core.runtime import Runtime
+from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed, route_path, send_json
+from hayhooks.surfaces.openai.chat import ENTRY, Chat
+from hayhooks.surfaces.openai.errors import error_answer, error_object
+
+PREFIXES = ("v1", "models", "chat")
+
+
+@asynccontextmanager
+async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[str, ASGIApp]]:
+    """The prefixes of this surface and, under ``chat``, what answers ``/{deployment}/chat``."""
+    chat = Chat(runtime, options)
+
+    async def api(scope: Scope, receive: Receive, send: Send) -> None:
+        path = route_path(scope).removeprefix("/v1")
+        if path == "/chat/completions":
+            await chat.by_model(scope, receive, send)
+            return
+        try:
+            if path == "/models":
+                _require_get(scope)
+                await send_json(send, 200, {"object": "list", "data": models(runtime)})
+            elif path.startswith("/models/"):
+                _require_get(scope)
+                await send_json(send, 200, _model(runtime, unquote(path.removeprefix("/models/"))))
+            else:
+                message = f"Unknown path {scope['path'][:200]!r}."
+                await send_json(send, 404, error_object(message, "invalid_request_error", "unknown_url"))
+        except (HayhooksError, MethodNotAllowed) as error:
+            status, body, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
+            await send_json(send, status, body, headers)
+
+    yield {"api": api, "chat": chat.by_path}
+
+
+def models(runtime: Runtime) -> list[dict[str, Any]]:
+    """The deployments that answer as models, by name."""
+    return [_object(found) for _, found in sorted(runtime.deployments.items()) if _is_model(found)]
+
+
+def _model(runtime: Runtime, name: str) -> dict[str, Any]:
+    found = runtime.get(name)
+    if not _is_model(found):
+        raise DeploymentNotFound(name)
+    return _object(found)
+
+
+def _is_model(deployment: Deployment) -> bool:
+    return ENTRY in deployment.entries or "run_response" in deployment.entries
+
+
+def _object(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "id": deployment.name,
+        "object": "model",
+        "created": deployment.created_s,
+        "owned_by": "hayhooks",
+        "name": deployment.name,
+    }
+
+
+def _require_get(scope: Scope) -> None:
+    if scope["method"] not in ("GET", "HEAD"):
+        raise MethodNotAllowed("GET")
