@@ -1,4 +1,4 @@
-"""Measures in turn: each case, each round, one server after the other, while the others are paused."""
+"""Measures in turn: each round, each case, one server after the other, while the others are paused."""
 
 import os
 import platform
@@ -15,6 +15,7 @@ from bench.peers import Peer, set_up, versions
 from bench.results import Results, Sample
 from bench.servers import HOST, Server
 
+START_TRIES = 3
 FAILURES = (CallError, OSError, KeyError, ValueError, TimeoutError)
 
 
@@ -65,10 +66,10 @@ def run_url(scenarios: Sequence[Scenario], host: str, port: int, options: Option
     return results
 
 
-def _turns(cases: Iterable[Case], peers: Sequence[Peer], rounds: int) -> Iterator[tuple[Case, int, Peer]]:
-    """Each round begins with another peer, so none is always measured after the same one."""
-    for case in cases:
-        for number in range(rounds):
+def _turns(cases: Sequence[Case], peers: Sequence[Peer], rounds: int) -> Iterator[tuple[Case, int, Peer]]:
+    """Every case once a round, so cases can be compared too; each round begins with another peer."""
+    for number in range(rounds):
+        for case in cases:
             for position in range(len(peers)):
                 peer = peers[(position + number) % len(peers)]
                 if case.peers is None or peer.name in case.peers:
@@ -89,13 +90,23 @@ def _start_warm(
             tried.add(key)
             _say(f"{scenario.name}: starting {peer.name} ({case.fleet.name})")
             try:
-                servers[key] = stack.enter_context(Server(peer, case.fleet))
+                servers[key] = stack.enter_context(_start(peer, case.fleet))
             except FAILURES as error:
                 results.add(Sample(scenario.name, case.name, peer.name, 0, {}, str(error)))
                 _say(f"  {error}")
             else:
                 servers[key].pause()
     return servers
+
+
+def _start(peer: Peer, fleet: Fleet) -> Server:
+    """A running server; hayhooks 2.1 sometimes loses a deployment while starting and is started again."""
+    for _ in range(START_TRIES - 1):
+        try:
+            return Server(peer, fleet)
+        except CallError as error:
+            _say(f"  starting {peer.name} again: {error}")
+    return Server(peer, fleet)
 
 
 @contextmanager
@@ -109,7 +120,7 @@ def _running(server: Server) -> Iterator[None]:
 
 def _measure_cold(scenario: Scenario, case: Case, peer: Peer, number: int, options: Options) -> Sample:
     try:
-        with Server(peer, case.fleet) as server:
+        with _start(peer, case.fleet) as server:
             target = Target(peer.name, HOST, server.port, options.seconds, peer, server)
             return _measure(scenario, case, target, number)
     except FAILURES as error:

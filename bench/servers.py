@@ -16,6 +16,7 @@ from bench.fleets import Fleet
 from bench.peers import Peer, environment
 
 HOST = "127.0.0.1"
+_STALLED_S = 15  # a server that answers and lists no more for so long will not
 
 
 class Server:
@@ -82,21 +83,25 @@ class Server:
         shutil.rmtree(self._home, ignore_errors=True)
 
     def log_tail(self) -> str:
-        """The last lines that the server wrote."""
-        return self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        """The last lines that the server wrote, without those about requests."""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(line for line in lines if "GET /status" not in line)[-2000:]
 
     def _wait(self, deployments: int, deadline: float) -> None:
         """Return as soon as /status lists all *deployments*."""
         listed = -1  # nothing answers yet
-        while time.perf_counter() < deadline:
+        changed = time.perf_counter()
+        while (now := time.perf_counter()) < deadline and (listed < 0 or now < changed + _STALLED_S):
             if self._process.poll() is not None:
                 raise http.CallError(f"{self.peer.name} ended at start:\n{self.log_tail()}")
             try:
-                listed = len(http.call(HOST, self.port, "GET", "/status", timeout_s=10)["pipelines"])
+                found = len(http.call(HOST, self.port, "GET", "/status", timeout_s=10)["pipelines"])
             except (OSError, http.CallError):
-                listed = -1
-            if listed >= deployments:
+                found = -1
+            if found >= deployments:
                 return
+            if found != listed:
+                listed, changed = found, now
             time.sleep(0.01)
         raise http.CallError(f"{self.peer.name} served {max(listed, 0)} of {deployments} at last:\n{self.log_tail()}")
 

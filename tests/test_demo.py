@@ -1,7 +1,8 @@
 """The bundled demo answers questions from the documentation, with and without a model."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -57,9 +58,14 @@ def docs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(docs: Path) -> Iterator[RunningServer]:
-    with running_server(pipelines_dir=DEMO, env={"ASK_DOCS_DIR": str(docs), "OPENAI_API_KEY": ""}) as server:
+def server(docs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with demo_server(tmp_path_factory.mktemp("state"), {"ASK_DOCS_DIR": str(docs), "OPENAI_API_KEY": ""}) as server:
         yield server
+
+
+def demo_server(state_dir: Path, env: Mapping[str, str]) -> AbstractContextManager[RunningServer]:
+    """The demo as ``make demo`` serves it, except that nothing is written beside its source."""
+    return running_server(pipelines_dir=DEMO, env={"HAYHOOKS_STATE_DIR": str(state_dir), **env})
 
 
 def ask(server: RunningServer, question: str, **more: object) -> httpx.Response:
@@ -130,12 +136,10 @@ def test_chat_without_a_question_invites_one(server: RunningServer) -> None:
     assert answer.json()["choices"][0]["message"]["content"] == "Ask me something about Hayhooks."
 
 
-def test_model_writes_the_answer_when_a_key_is_set(docs: Path) -> None:
+def test_model_writes_the_answer_when_a_key_is_set(docs: Path, tmp_path: Path) -> None:
     with (
         ModelServer() as models,
-        running_server(
-            pipelines_dir=DEMO, env={**models.env, "OPENAI_MODEL": "test-model", "ASK_DOCS_DIR": str(docs)}
-        ) as server,
+        demo_server(tmp_path, {**models.env, "OPENAI_MODEL": "test-model", "ASK_DOCS_DIR": str(docs)}) as server,
     ):
         models.reply("Every ", "week.")
         result = ask(server, "How often is the lens cleaned?").json()["result"]
@@ -147,8 +151,8 @@ def test_model_writes_the_answer_when_a_key_is_set(docs: Path) -> None:
     assert asked.last_text == "How often is the lens cleaned?"
 
 
-def test_without_settings_the_project_explains_itself() -> None:
-    with running_server(pipelines_dir=DEMO, env={"OPENAI_API_KEY": ""}) as server:
+def test_without_settings_the_project_explains_itself(tmp_path: Path) -> None:
+    with demo_server(tmp_path, {"OPENAI_API_KEY": ""}) as server:
         result = ask(server, "How do I deploy a pipeline wrapper?").json()["result"]
     assert "deploy" in result["answer"]
     assert {source["file"] for source in result["sources"]} <= {file.name for file in find_markdown_files()}

@@ -167,9 +167,11 @@ def test_program_adds_its_own_route_and_middleware(tmp_path: Path) -> None:
 
 
 def test_haystack_generator_uses_a_deployment_at_once_streaming_and_async(tmp_path: Path) -> None:
-    (tmp_path / "guide.md").write_text("# Deploying\n\nDeploy a pipeline with the command line.\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "guide.md").write_text("# Deploying\n\nDeploy a pipeline with the command line.\n")
     (command,) = commands(EXAMPLES / "openai_chat_generator_client" / "README.md", "python")
-    with running_server(pipelines_dir=DEMO, env={"ASK_DOCS_DIR": str(tmp_path)}) as server:
+    env = {"ASK_DOCS_DIR": str(tmp_path / "docs"), "HAYHOOKS_STATE_DIR": str(tmp_path / "state"), "OPENAI_API_KEY": ""}
+    with running_server(pipelines_dir=DEMO, env=env) as server:
         done = subprocess.run(
             [sys.executable, *command, "--url", server.url], cwd=ROOT, capture_output=True, text=True, check=False
         )

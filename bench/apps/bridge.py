@@ -100,6 +100,29 @@ class Threads:
             self._ready.popleft()()
 
 
+async def batches(chunks: AsyncIterator[str]) -> AsyncIterator[Iterable[str]]:
+    """The chunks of an async generator, as many at a time as it has without waiting for anything."""
+    waiting: list[str] = []
+    some = asyncio.Event()
+
+    async def produce() -> None:
+        async for chunk in chunks:
+            waiting.append(chunk)
+            some.set()
+            if len(waiting) >= _HIGH_WATER:
+                await asyncio.sleep(0)
+
+    producer = asyncio.create_task(produce())
+    producer.add_done_callback(lambda _: some.set())
+    while not producer.done() or waiting:
+        await some.wait()
+        some.clear()
+        batch = waiting.copy()
+        waiting.clear()
+        if batch:
+            yield batch
+
+
 class _Crossing:
     """The chunks of one stream on their way from its thread to the loop."""
 

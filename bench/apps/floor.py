@@ -19,7 +19,7 @@ import msgspec
 import uvicorn
 from python_multipart import MultipartParser
 
-from bench.apps.bridge import Threads
+from bench.apps.bridge import Threads, batches
 from bench.apps.wrappers import has, load
 
 type_json = (b"content-type", b"application/json")
@@ -81,7 +81,7 @@ class Floor:
 
     async def _texts(self, wrapper: Any, name: str, messages: Any, body: Any) -> AsyncIterator[Iterable[str]]:
         if has(wrapper, "run_chat_completion_async"):
-            return _one_by_one(await wrapper.run_chat_completion_async(name, messages, body))
+            return batches(await wrapper.run_chat_completion_async(name, messages, body))
         chunks: Iterator[str] = wrapper.run_chat_completion(name, messages, body)
         return self._threads.stream(chunks)
 
@@ -117,11 +117,6 @@ def _async_run(hook: Callable[..., Awaitable[Any]]) -> Handler:
         await _answer(send, msgspec.json.encode({"result": await hook(**arguments)}))
 
     return run
-
-
-async def _one_by_one(chunks: AsyncIterator[str]) -> AsyncIterator[Iterable[str]]:
-    async for chunk in chunks:
-        yield (chunk,)
 
 
 async def _body(receive: Receive) -> bytes:

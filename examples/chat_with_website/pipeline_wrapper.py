@@ -6,7 +6,7 @@ from haystack import Pipeline
 from hayhooks import BasePipelineWrapper, get_last_user_message, log
 
 # The pages that a chat is about; a call of run_api names its own.
-DEFAULT_URLS = os.environ.get("CHAT_WEBSITE_URLS", "https://haystack.deepset.ai,https://www.redis.io").split(",")
+DEFAULT_URLS = os.environ.get("CHAT_WEBSITE_URLS", "https://haystack.deepset.ai").split(",")
 
 
 class PipelineWrapper(BasePipelineWrapper):

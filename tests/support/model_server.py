@@ -12,17 +12,12 @@ The first request gets the first answer, and so on; when none is left the server
 can see what a pipeline put into its prompt. Tokens are words.
 """
 
-import asyncio
-import base64
-import hashlib
 import json
-import math
 import re
-import struct
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal
 
@@ -32,69 +27,27 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.support.loopback import LoopbackServer
+from tests.support.model_replies import Cut, Failure, Gate, Part, Reasoning, Reply, Text, ToolCall
+from tests.support.model_wire import (
+    CREATED,
+    CutConnectionError,
+    answer_text,
+    broken_body,
+    embedding,
+    error_body,
+    error_response,
+    message_text,
+    model_object,
+    packed,
+    sse,
+    usage,
+    wire_call,
+    words,
+)
 
-CREATED = 1_700_000_000
+__all__ = ["Cut", "Failure", "Gate", "ModelServer", "Part", "Reasoning", "RecordedRequest", "Reply", "Text", "ToolCall"]
+
 MODELS = ("test-model", "test-embedding-model")
-EMBEDDING_DIMENSIONS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Text of the answer, streamed word by word."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoning:
-    """Reasoning text, sent as ``reasoning_content`` before the answer, as open reasoning models do."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call of a tool that the model wants made; the finish reason becomes ``tool_calls``."""
-
-    name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    id: str = ""  # made from its position when empty
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The model fails here: as an HTTP error when it is the first part, otherwise inside the stream."""
-
-    message: str = "The model failed."
-    status: int = 500
-    code: str | None = "server_error"
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """The connection is dropped here without an end."""
-
-
-class Gate:
-    """A point in an answer where the server waits until the test lets it pass."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.reached = threading.Event()  # set when the answer has come this far
-        self._loop = loop
-        self._opened = asyncio.Event()
-
-    def open(self) -> None:
-        """Let this answer, and any later one, pass."""
-        self._loop.call_soon_threadsafe(self._opened.set)
-
-    async def passed(self) -> None:
-        """Wait, on the server's loop, until the gate is open."""
-        self.reached.set()
-        await self._opened.wait()
-
-
-Part = str | Text | Reasoning | ToolCall | Failure | Cut | Gate
-Reply = str | Part | Sequence[Part]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,10 +65,6 @@ class RecordedRequest:
     def last_text(self) -> str:
         """Text of the last chat message."""
         return message_text(self.body["messages"][-1])
-
-
-class _CutConnectionError(Exception):
-    pass
 
 
 class ModelServer(LoopbackServer):
@@ -271,7 +220,7 @@ class ModelServer(LoopbackServer):
                     case Gate():
                         await part.passed()
                     case Cut():
-                        raise _CutConnectionError
+                        raise CutConnectionError
                     case Failure():
                         yield sse({"error": error_body(part)})
                         return
@@ -319,86 +268,6 @@ class ModelServer(LoopbackServer):
         return JSONResponse(model_object(model))
 
 
-async def broken_body() -> AsyncIterator[bytes]:
-    """A body that has begun, so that no error page can take its place, and then breaks off."""
-    yield b"{"
-    raise _CutConnectionError
-
-
 def echo(body: Mapping[str, Any]) -> str:
     """The default answer: the text of the last message, be it a user's question or a tool's result."""
     return f"Echo: {message_text(body['messages'][-1])}"
-
-
-def message_text(message: Mapping[str, Any]) -> str:
-    """Text of a chat message whose content is a string or a list of parts."""
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] for part in content if part.get("type") == "text")
-
-
-def answer_text(parts: Sequence[Part]) -> str:
-    """The text of an answer, without reasoning."""
-    texts = (part if isinstance(part, str) else part.text for part in parts if isinstance(part, str | Text))
-    return "".join(texts)
-
-
-def words(text: str) -> list[str]:
-    """*text* cut into words that keep the space after them; joined they give *text*."""
-    return re.findall(r"\s*\S+\s*|\s+", text)
-
-
-def usage(body: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
-    """Token counts of an exchange, a word being a token and a tool call one token per word of its JSON."""
-    prompt = sum(len(message_text(message).split()) for message in body["messages"])
-    reasoning = sum(len(part.text.split()) for part in parts if isinstance(part, Reasoning))
-    calls = sum(len(json.dumps(dict(part.arguments)).split()) for part in parts if isinstance(part, ToolCall))
-    completion = len(answer_text(parts).split()) + reasoning + calls
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
-    }
-
-
-def wire_call(call: ToolCall, index: int) -> dict[str, Any]:
-    """A tool call as the API writes it."""
-    function = {"name": call.name, "arguments": json.dumps(dict(call.arguments))}
-    return {"id": call.id or f"call_{index}", "type": "function", "function": function}
-
-
-def embedding(text: str) -> list[float]:
-    """A unit vector in which texts that share words lie close together; the same for the same words."""
-    vector = [0.0] * EMBEDDING_DIMENSIONS
-    for word in re.findall(r"\w+", text.lower()):
-        vector[hashlib.sha256(word.encode()).digest()[0] % EMBEDDING_DIMENSIONS] += 1.0
-    norm = math.hypot(*vector) or 1.0
-    return [value / norm for value in vector]
-
-
-def packed(vector: Sequence[float]) -> str:
-    """*vector* as base64 of little-endian float32."""
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-
-
-def model_object(model: str) -> dict[str, Any]:
-    """A row of the model list."""
-    return {"id": model, "object": "model", "created": CREATED, "owned_by": "tests"}
-
-
-def error_body(failure: Failure) -> dict[str, Any]:
-    """The API's error object."""
-    kind = "invalid_request_error" if failure.status < 500 else "server_error"
-    return {"message": failure.message, "type": kind, "code": failure.code, "param": None}
-
-
-def error_response(failure: Failure) -> Response:
-    """An HTTP error; clients are told not to retry, so that a test sees each request once."""
-    return JSONResponse({"error": error_body(failure)}, status_code=failure.status, headers={"x-should-retry": "false"})
-
-
-def sse(data: Mapping[str, Any]) -> bytes:
-    """One server-sent event."""
-    return f"data: {json.dumps(data)}\n\n".encode()

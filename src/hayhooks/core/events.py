@@ -43,6 +43,12 @@ class Chunk(msgspec.Struct, frozen=True):
     usage: Usage | None = None
 
 
+class Texts(msgspec.Struct, frozen=True):
+    """Chunks of nothing but text, in a row; each was streamed by itself and is sent by itself."""
+
+    texts: list[str]
+
+
 class UserEvent(msgspec.Struct, frozen=True):
     """Something for the person who watches: a status, a source, a notification."""
 
@@ -74,4 +80,4 @@ class Raw(msgspec.Struct, frozen=True):
     response: Any
 
 
-Event = Chunk | UserEvent | Usage | Data | Completion | Result | Raw
+Event = Texts | Chunk | UserEvent | Usage | Data | Completion | Result | Raw

@@ -47,7 +47,7 @@ class Live:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release_slot()  # the slot was handed over while the caller was leaving
-            else:
+            elif turn in self._waiting:  # else a slot was freed meanwhile, and has gone on to the next
                 self._waiting.remove(turn)
             raise
 

@@ -1,7 +1,8 @@
 """All that a surface may do: list, run, deploy and undeploy."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from hayhooks.core.aio import in_thread
@@ -20,7 +21,8 @@ RunListener = Callable[[Run, BaseException | None], None]
 class Runtime:
     """A registry, a store and an engine, put together. Event loop only.
 
-    *on_run_end* is told of every run and what ended it; *on_error* of what no caller waits for.
+    *on_run_end* is told of every run and what ended it; *on_error* of what no caller waits for. *on_change* is told
+    of each deploy (name, version) and undeploy (name, None) that was asked for here, before the caller is answered.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class Runtime:
         *,
         on_run_end: RunListener | None = None,
         on_error: Callable[[str, BaseException], None] | None = None,
+        on_change: Callable[[str, str | None], Awaitable[None]] | None = None,
     ) -> None:
         self._registry = Registry()
         self._store = store
         self._engine = engine
         self._on_run_end = on_run_end
         self._on_error = on_error or (lambda _what, _error: None)
+        self._on_change = on_change
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failures: dict[str, str] = {}
 
@@ -107,27 +111,67 @@ class Runtime:
         """Take *name* out of service; its runs end on their own. Raises DeploymentNotFound."""
         await self._whole(self._undeploy(name))
 
+    async def follow(self, name: str, look: Callable[[], Bundle | None]) -> None:
+        """Make live what *look* says that *name* is by now; None takes it out of service.
+
+        For changes that somebody else made and stored: an edited directory, another worker. Nothing happens when
+        that version is live already. *look* blocks; it is called in a thread, after the changes under way.
+
+        Raises:
+            BuildFailed: The old version, if any, stays live.
+        """
+        await self._whole(self._follow(name, look))
+
+    async def _follow(self, name: str, look: Callable[[], Bundle | None]) -> None:
+        async with self._registry.changing(name):
+            bundle = await in_thread(look)
+            if bundle is None:
+                self._failures.pop(name, None)
+                self._retire(self._registry.withdraw(name))
+                return
+            live = self._registry.live.get(name)
+            if live is not None and live.deployment.version == bundle.version:
+                return
+            try:
+                await self._replace(bundle, lambda _: None)
+            except HayhooksError as error:
+                if live is None:
+                    self._failures[name] = str(error)
+                raise
+
     async def _deploy(
         self, bundle: Bundle, overwrite: bool, save: bool, check: Callable[[Deployment], None] | None
     ) -> Deployment:
         async with self._registry.changing(bundle.name):
             if bundle.name in self._registry.live and not overwrite:
                 raise DeploymentExists(bundle.name)
-            placed = await in_thread(self._store.put, bundle)
+            new = await self._replace(bundle, partial(self._store.set_live, save=save), check)
+        if self._on_change is not None:
+            await self._on_change(new.name, new.version)
+        return new
+
+    async def _replace(
+        self,
+        bundle: Bundle,
+        commit: Callable[[Bundle], None],
+        check: Callable[[Deployment], None] | None = None,
+    ) -> Deployment:
+        """Build *bundle*, *commit* it in a thread, and put it in the place of what is live."""
+        placed = await in_thread(self._store.put, bundle)
+        try:
+            new = await in_thread(self._engine.build, placed)
             try:
-                new = await in_thread(self._engine.build, placed)
-                try:
-                    if check is not None:
-                        check(new)
-                    await in_thread(self._store.set_live, placed, save=save)
-                except BaseException:
-                    await in_thread(new.worker.close)
-                    raise
+                if check is not None:
+                    check(new)
+                await in_thread(commit, placed)
             except BaseException:
-                await in_thread(self._store.release, placed.name, placed.version)
+                await in_thread(new.worker.close)
                 raise
-            self._failures.pop(bundle.name, None)
-            self._retire(self._registry.publish(new))
+        except BaseException:
+            await in_thread(self._store.release, placed.name, placed.version)
+            raise
+        self._failures.pop(bundle.name, None)
+        self._retire(self._registry.publish(new))
         return new
 
     async def _undeploy(self, name: str) -> None:
@@ -138,6 +182,8 @@ class Runtime:
             await in_thread(self._store.set_undeployed, name)
             self._failures.pop(name, None)
             self._retire(self._registry.withdraw(name))
+        if self._on_change is not None:
+            await self._on_change(name, None)
 
     async def _start_one(self, found: Found, turn: asyncio.Semaphore) -> None:
         async with turn, self._registry.changing(found.name):

@@ -6,7 +6,7 @@ Both hand over items in batches and hold the producer back when the reader is sl
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any
 
 from hayhooks.core.errors import RunCancelled
@@ -15,7 +15,7 @@ from hayhooks.engines.threads import Mailbox
 # Items a producer may be ahead of its reader. A thread that produces without pause fills it in about half a
 # millisecond and then gives up the interpreter lock; larger makes bursts longer, not faster.
 THREAD_HIGH_WATER = 1024
-TASK_HIGH_WATER = 256
+TASK_HIGH_WATER = 1024
 
 
 class ThreadBridge:
@@ -47,6 +47,20 @@ class ThreadBridge:
             self._mailbox.post(self._wake)
         if len(items) >= THREAD_HIGH_WATER:
             self._wait_for_room()
+
+    def feed(self, source: Iterable[Any]) -> None:
+        """``put`` every item of *source*. Producer's thread only. Raises as ``put``."""
+        items = self._items
+        append = items.append
+        for item in source:
+            if self._closed:
+                raise RunCancelled
+            append(item)
+            if self._reader_waits:
+                self._reader_waits = False
+                self._mailbox.post(self._wake)
+            if len(items) >= THREAD_HIGH_WATER:
+                self._wait_for_room()
 
     def end(self, failure: BaseException | None = None) -> None:
         """Nothing more comes. Producer's thread only."""
@@ -110,39 +124,56 @@ class TaskBridge:
         self._room: asyncio.Future[None] | None = None
         self._ended = False
         self._failure: BaseException | None = None
-
-    def put_nowait(self, item: Any) -> bool:
-        """Hand over *item*; True asks the producer to await ``room()`` before the next one."""
-        self._items.append(item)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        return len(self._items) >= TASK_HIGH_WATER
+        self._closed = False
 
     async def put(self, item: Any) -> None:
-        """Hand over *item*; waits while the reader is far behind."""
-        if self.put_nowait(item):
-            await self.room()
+        """Hand over *item*; waits while the reader is far behind.
 
-    async def room(self) -> None:
-        """Wait until the reader has taken what is there."""
-        while len(self._items) >= TASK_HIGH_WATER:
-            if self._room is None or self._room.done():
-                self._room = asyncio.get_running_loop().create_future()
-            await self._room
+        Raises:
+            RunCancelled: The reader has left.
+        """
+        if self._closed:
+            raise RunCancelled
+        self._items.append(item)
+        if self._waiter is not None:
+            self._wake()
+        if len(self._items) >= TASK_HIGH_WATER:
+            await self._has_room()
+
+    async def feed(self, source: AsyncIterable[Any]) -> None:
+        """``put`` every item of *source*. Raises as ``put``."""
+        items = self._items
+        append = items.append
+        async for item in source:
+            if self._closed:  # the source went on in spite of its cancellation
+                raise RunCancelled
+            append(item)
+            if self._waiter is not None:
+                self._wake()
+            if len(items) >= TASK_HIGH_WATER:
+                await self._has_room()
 
     def end(self, failure: BaseException | None = None) -> None:
         """Nothing more comes."""
         self._failure = failure
         self._ended = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            self._wake()
+
+    def close(self) -> None:
+        """The reader leaves; what is there is dropped, and the next ``put`` raises."""
+        self._closed = True
+        self._items.clear()
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     async def batches(self) -> AsyncIterator[list[Any]]:
         """Items in order, all that are there each time. Raises the producer's failure at the end."""
+        items = self._items
         while True:
-            if self._items:
-                batch, self._items = self._items, []
+            if items:
+                batch = items[:]
+                items.clear()
                 if self._room is not None and not self._room.done():
                     self._room.set_result(None)
                 yield batch
@@ -153,3 +184,15 @@ class TaskBridge:
             else:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _has_room(self) -> None:
+        """Wait until the reader has taken what is there."""
+        while len(self._items) >= TASK_HIGH_WATER and not self._closed:
+            if self._room is None or self._room.done():
+                self._room = asyncio.get_running_loop().create_future()
+            await self._room

@@ -1,6 +1,7 @@
 """Compose settings, store, engine and surfaces into one FastAPI app."""
 
 import gc
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -48,12 +49,21 @@ class HayhooksApp(FastAPI):
         self.runtime: Runtime | None = None
         self._documents: OpenAPI | None = None
         self._dispatch: Dispatch | None = None
+        # Variables by which OpenTelemetry loads a provider of its own accord.
+        self._is_traced = any(name.startswith("OTEL_PYTHON_") and name.endswith("_PROVIDER") for name in os.environ)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, below the root path that the settings name when the server names none."""
         root_path = self.hayhooks_settings.root_path
         if root_path and not scope.get("root_path") and scope["type"] in ("http", "websocket"):
             scope["root_path"] = root_path
+        if scope["type"] == "http" and not self._is_traced and "opentelemetry.sdk" not in sys.modules:
+            # FastAPI asks the environment three times per request whether anybody traces; here nobody can.
+            scope["app"] = self
+            if self.middleware_stack is None:
+                self.middleware_stack = self.build_middleware_stack()
+            await self.middleware_stack(scope, receive, send)
+            return
         await super().__call__(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:

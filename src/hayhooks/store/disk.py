@@ -64,6 +64,25 @@ class DiskStore:
                     found.append(Found(name, bundle))
         return found
 
+    def look(self, name: str) -> Bundle | None:
+        """What lies in the pipelines directory under *name* now; None when nothing does, or it was undeployed.
+
+        Raises:
+            InvalidBundle, InvalidName: It cannot be deployed as it is.
+        """
+        record = self._state.get(name)
+        if record is not None and record.state == "undeployed":
+            return None
+        path = self._scan().get(name)
+        try:
+            return self._read(name, path) if path else None
+        except FileNotFoundError:  # removed while it was read
+            return None
+
+    def kept(self, name: str, version: str) -> Bundle | None:
+        """A version that was uploaded and is still kept."""
+        return self._stored(name, version)
+
     def put(self, bundle: Bundle) -> Bundle:
         """Keep the bytes of *bundle* by version.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -111,12 +112,11 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def require_json(scope: Scope) -> None:
-    """Refuse a body that says it is something else than JSON.
+def require_json(kind: bytes | None) -> None:
+    """Refuse a body whose content type says that it is something else than JSON.
 
     A browser sends other types across origins without asking first; JSON it must ask for.
     """
-    kind = header(scope, b"content-type")
     if kind is None or kind == b"application/json":
         return
     media = kind.split(b";", 1)[0].strip().lower()
@@ -198,33 +198,33 @@ def traceback_of(error: BaseException) -> str | None:
 class cancel_on_disconnect:  # noqa: N801 - used as a statement, like a function
     """``async with cancel_on_disconnect(receive):`` stops the body when the caller leaves, and goes on after it.
 
-    The request's body must have been read. Watching starts after *after_s* seconds: most answers are sooner, and a
-    task for each would cost more than they do.
+    The request's body must have been read. Watching starts when the body has taken ``_PATROL_S`` seconds or more:
+    most answers are sooner, and a task for each would cost more than they do.
     """
 
-    __slots__ = ("_after_s", "_receive", "_task", "_timer", "_watcher", "has_fired")
+    __slots__ = ("_receive", "_task", "_watcher", "has_fired")
 
-    def __init__(self, receive: Receive, after_s: float = 0.05) -> None:
+    def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._after_s = after_s
+        self._task: asyncio.Task[Any] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.has_fired = False
 
     async def __aenter__(self) -> "cancel_on_disconnect":
-        loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(loop)
-        self._timer = loop.call_later(self._after_s, self._start)
+        self._task = asyncio.current_task()
+        _patrol.add(self)
         return self
 
     def start(self) -> None:
         """Watch from now on: a stream has begun."""
-        self._timer.cancel()
-        self._start()
+        _patrol.remove(self)
+        if self._watcher is None:
+            self._watcher = asyncio.ensure_future(self._watch())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        self._timer.cancel()
+        _patrol.remove(self)
         if self._watcher is not None:
             self._watcher.cancel()
         if self.has_fired and kind is asyncio.CancelledError and self._task is not None:
@@ -232,16 +232,45 @@ class cancel_on_disconnect:  # noqa: N801 - used as a statement, like a function
             return self._task.uncancel() == 0
         return False
 
-    def _start(self) -> None:
-        if self._watcher is None:
-            self._watcher = asyncio.ensure_future(self._watch())
-
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.has_fired = True
         if self._task is not None:
             self._task.cancel()
+
+
+class _Patrol(threading.local):
+    """Starts the watchers of what takes long: one timer for all, not one for each. One per event loop's thread."""
+
+    def __init__(self) -> None:
+        self._fresh: set[cancel_on_disconnect] = set()
+        self._seen: set[cancel_on_disconnect] = set()  # those that the last round found already there
+        self._is_walking = False
+
+    def add(self, watching: cancel_on_disconnect) -> None:
+        """Look after *watching*."""
+        self._fresh.add(watching)
+        if not self._is_walking:
+            self._is_walking = True
+            asyncio.get_running_loop().call_later(_PATROL_S, self._round)
+
+    def remove(self, watching: cancel_on_disconnect) -> None:
+        """It is over, or watches by itself."""
+        self._fresh.discard(watching)
+        self._seen.discard(watching)
+
+    def _round(self) -> None:
+        for watching in list(self._seen):
+            watching.start()
+        self._seen, self._fresh = self._fresh, set()
+        self._is_walking = bool(self._seen)
+        if self._is_walking:
+            asyncio.get_running_loop().call_later(_PATROL_S, self._round)
+
+
+_PATROL_S = 0.05
+_patrol = _Patrol()
 
 
 class StreamSender:

@@ -129,7 +129,7 @@ class _Admin:
                     raise InvalidRequest("Each file must be a part named 'files' whose file name is its path.")
                 files = {upload.filename: upload.file.read() for upload in uploads.get("files", ())}
         else:
-            require_json(scope)
+            require_json(header(scope, b"content-type"))
             request = _validated(_FILES, await read_body(scope, receive, self._options.max_body_bytes))
             files = {path: text.encode("utf-8", "surrogatepass") for path, text in request["files"].items()}
         bundle = Bundle(request["name"], files)
@@ -142,7 +142,7 @@ class _Admin:
 
     async def deploy_yaml(self, scope: Scope, receive: Receive, send: Send) -> None:
         _no_argument(scope)
-        require_json(scope)
+        require_json(header(scope, b"content-type"))
         request = _validated(_YAML, await read_body(scope, receive, self._options.max_body_bytes))
         source = _with_options(request["source_code"], request)
         deployment = await self._runtime.deploy(
@@ -154,7 +154,7 @@ class _Admin:
 
     async def deploy_legacy(self, scope: Scope, receive: Receive, send: Send) -> None:
         _no_argument(scope)
-        require_json(scope)
+        require_json(header(scope, b"content-type"))
         request = _validated(_LEGACY, await read_body(scope, receive, self._options.max_body_bytes))
         deployment = await self._runtime.deploy(bundle_of_yaml(request["name"], request["source_code"]))
         await send_json(send, 200, _deployed(deployment, f"/{deployment.name}"))

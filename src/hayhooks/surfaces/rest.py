@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hayhooks.core.deployment import Call, Stream
 from hayhooks.core.errors import EntryNotFound, HayhooksError, InvalidRequest
-from hayhooks.core.events import Chunk, Data, Event, Raw, Result
+from hayhooks.core.events import Chunk, Data, Event, Raw, Result, Texts, Usage, UserEvent
 from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._forms import read_form
@@ -53,7 +53,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
                     call = Call(form=fields, uploads=uploads, headers=scope["headers"])
                     await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
                 return
-            require_json(scope)
+            require_json(kind)
             body = await read_body(scope, receive, options.max_body_bytes)
             # The body is read before the run begins: a slow upload keeps no old version alive.
             call = Call(body=body, headers=scope["headers"])
@@ -66,7 +66,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("POST")
-            require_json(scope)
+            require_json(header(scope, b"content-type"))
             data = _json_object(await read_body(scope, receive, options.max_body_bytes))
             async with (
                 runtime.run(name, "run_pipeline", Call(arguments={"data": data}), via=VIA) as run,
@@ -121,8 +121,12 @@ def _sse(events: Iterable[Event]) -> bytes:
     """One ``data:`` event per item; a line break inside becomes a further ``data:`` line, as the standard says."""
     frames = []
     for event in events:
-        if isinstance(event, (Chunk, Data)):
-            payload = _payload(event)
+        if isinstance(event, (UserEvent, Usage)):
+            continue
+        payloads = (
+            [text.encode("utf-8", "replace") for text in event.texts] if isinstance(event, Texts) else [_payload(event)]
+        )
+        for payload in payloads:
             if b"\n" in payload or b"\r" in payload:
                 payload = payload.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\ndata: ")
             frames.append(b"data: " + payload + b"\n\n")
@@ -130,6 +134,8 @@ def _sse(events: Iterable[Event]) -> bytes:
 
 
 def _payload(event: Event) -> bytes:
+    if isinstance(event, Texts):
+        return "".join(event.texts).encode("utf-8", "replace")
     if isinstance(event, Chunk):
         return event.text.encode("utf-8", "replace")
     # Events for the person who watches have no place between the words; clients rely on that.

@@ -23,6 +23,16 @@ def is_chat_message(value: object) -> bool:
     return isinstance(value, ChatMessage)
 
 
+def plain_text(chunk: StreamingChunk) -> str | None:
+    """The text of a chunk that says nothing else, as most do; None when there is more to it."""
+    if chunk.tool_calls or chunk.tool_call_result or chunk.reasoning or chunk.finish_reason:
+        return None
+    meta = chunk.meta
+    if meta and (meta.get("usage") or meta.get("finish_reason")):
+        return None
+    return chunk.content or ""
+
+
 def chunk_of(chunk: StreamingChunk) -> Chunk:
     """A StreamingChunk as an event."""
     meta = chunk.meta

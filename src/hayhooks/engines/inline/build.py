@@ -128,7 +128,8 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
         is_yaml = isinstance(wrapper, YAMLPipelineWrapper)
         try:
             signature = wrapper.run_api_signature if is_yaml and name == "run_api" else signature_of(call)  # type: ignore[attr-defined]
-            docstring = wrapper.description if is_yaml else inspect.getdoc(call)  # type: ignore[attr-defined]
+            # Not getdoc(), which gives a hook without a docstring the base class's.
+            docstring = wrapper.description if is_yaml else inspect.cleandoc(call.__doc__ or "")  # type: ignore[attr-defined]
             arguments = read_arguments(signature, docstring, "RunRequest")
         except TypeError as error:
             raise BuildFailed(f"{call.__name__}(): {error}") from error

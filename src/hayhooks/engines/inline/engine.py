@@ -35,6 +35,7 @@ class InlineEngine:
         self._streaming_components = streaming_components
         self._threads: tuple[Threads, Mailbox] | None = None
         self._garbage = threading.Lock()
+        self._has_garbage = False
         listen()
         teach_pydantic()
 
@@ -65,9 +66,11 @@ class InlineEngine:
         return self._threads
 
     def _collect(self) -> None:
-        # One at a time: a second collection that waited has nothing left to do, but costs as much.
-        if self._garbage.acquire(blocking=False):
+        # One at a time, and once for all that come while it runs: each costs as much as the first.
+        self._has_garbage = True
+        while self._has_garbage and self._garbage.acquire(blocking=False):
             try:
+                self._has_garbage = False
                 collect()
             finally:
                 self._garbage.release()

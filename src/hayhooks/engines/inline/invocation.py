@@ -136,16 +136,12 @@ class ThreadInvocation(_Invocation):
             raise _AsyncSource(source, media)
         bridge = self._bridge = ThreadBridge(self._mailbox)
         self._mailbox.post(self._begun, EventStream(bridge, media))
-        put = bridge.put
         drive = getattr(source, "drive", None)
         if drive is not None:
-            drive(put)
+            drive(bridge.put)
             return
         try:
-            for item in source:
-                put(item)
-                if self._context.is_cancelled:
-                    raise RunCancelled
+            bridge.feed(source)
         finally:
             close = getattr(source, "close", None)
             if close is not None:
@@ -251,6 +247,7 @@ class _Producer:
         self._context = context
         self._finished = finished
         self.stream = EventStream(self._bridge, media)
+        self._has_begun = False
         token = current_context.set(context)
         self._task = asyncio.ensure_future(self._produce(source))
         current_context.reset(token)
@@ -258,33 +255,33 @@ class _Producer:
     def cancel(self) -> None:
         """Cancel the task; the source's own clean-up runs."""
         self._context.is_cancelled = True
-        self._task.cancel()
+        self._bridge.close()
+        if self._has_begun:  # a task cancelled before its first step would never reach its own clean-up
+            self._task.cancel()
 
     async def _produce(self, source: Any) -> None:
         bridge = self._bridge
         failure: BaseException | None = None
+        self._has_begun = True
         try:
+            self._context.raise_if_cancelled()
             drive = getattr(source, "drive", None)
             if drive is not None:
                 await drive(bridge.put)
             else:
-                put = bridge.put_nowait
-                async for item in source:
-                    if put(item):
-                        await bridge.room()
+                await bridge.feed(source)
         except asyncio.CancelledError:
             failure = RunCancelled()
         except BaseException as error:  # SystemExit too: a hook may not end the server
             failure = error
-        finally:
+        try:
             close = getattr(source, "aclose", None)
             if close is not None:
-                try:
-                    await close()
-                except Exception as error:
-                    failure = failure or error
-            bridge.end(failure)
-            self._finished()
+                await close()
+        except BaseException as error:
+            failure = failure or error
+        bridge.end(failure)
+        self._finished()
 
 
 def _storable(error: BaseException) -> BaseException:

@@ -5,7 +5,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin
+from typing import Annotated, Any, NotRequired, Required, Union, Unpack, get_args, get_origin
 
 import docstring_parser
 from pydantic import Field, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
@@ -49,6 +49,8 @@ class Arguments:
             arguments = self._from_form(call.form or (), call.uploads or {})
         else:
             arguments = self._from_json(call.body or b"{}")
+        if self.takes_extra:
+            arguments.pop("self", None)  # the one keyword that no method can take
         if self.wants_headers:
             arguments["headers"] = Headers(raw=list(call.headers))
         return arguments
@@ -60,6 +62,7 @@ class Arguments:
             raise _invalid(error) from None
         if self.required_files:
             self._check_files({})
+        self._leave_out_files(arguments)
         return arguments
 
     def _from_form(self, form: Sequence[tuple[str, str]], uploads: Mapping[str, Sequence[Upload]]) -> dict[str, Any]:

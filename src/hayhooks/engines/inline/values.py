@@ -2,18 +2,25 @@
 
 import base64
 import inspect
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.responses import Response
 
-from hayhooks.core.events import Chunk, Completion, Data, Event, Raw, Result, UserEvent
-from hayhooks.core.haystack.convert import chunk_of, chunks_of_message, is_chat_message, is_streaming_chunk
+from hayhooks.core.events import Chunk, Completion, Data, Event, Raw, Result, Texts, UserEvent
+from hayhooks.core.haystack.convert import (
+    chunk_of,
+    chunks_of_message,
+    is_chat_message,
+    is_streaming_chunk,
+    plain_text,
+)
 from hayhooks.events import PipelineEvent
 from hayhooks.sse import SSEStream
 
 Media = Literal["text", "sse"]
+_ONLY_TEXT = {str}
 _PLAIN = (str, dict, list, int, float, bool, type(None))
 
 
@@ -56,13 +63,25 @@ def plain_reply(value: Any) -> Result | Raw:
     return Result(encode(value))
 
 
-def events_of(items: Iterable[Any]) -> list[Event]:
+def events_of(items: list[Any]) -> list[Event]:
     """Yielded items, and whole answers of chat hooks, as events."""
+    if {*map(type, items)} == _ONLY_TEXT:
+        return [Texts(items)]
     events: list[Event] = []
+    texts: list[str] = []  # of the plain text since the last other event
     for item in items:
         if type(item) is str:
-            events.append(Chunk(item))
-        elif is_streaming_chunk(item):
+            texts.append(item)
+            continue
+        if is_streaming_chunk(item):
+            text = plain_text(item)
+            if text is not None:
+                texts.append(text)
+                continue
+        if texts:
+            events.append(Texts(texts))
+            texts = []
+        if is_streaming_chunk(item):
             events.append(chunk_of(item))
         elif isinstance(item, PipelineEvent):
             events.append(UserEvent(item.type, item.data))
@@ -70,6 +89,8 @@ def events_of(items: Iterable[Any]) -> list[Event]:
             events.extend(chunks_of_message(item))
         else:
             events.append(_other(item))
+    if texts:
+        events.append(Texts(texts))
     return events
 
 

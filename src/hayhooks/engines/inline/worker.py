@@ -72,18 +72,23 @@ class InlineWorker:
 
     def close(self) -> None:
         """Run ``teardown()``, close the pipeline, drop modules and classes."""
-        wrapper, self._wrapper = self._wrapper, None
-        self._hooks = {}
         try:
-            if wrapper is not None:
-                try:
-                    wrapper.teardown()
-                finally:
-                    pipeline = getattr(wrapper, "pipeline", None)
-                    if is_pipeline(pipeline) or is_agent(pipeline):
-                        close(pipeline)
+            self._tear_down()
         finally:
             if self._package is not None:
                 forget_components(self._package.name)
                 self._package.forget()
             self._forget()
+
+    def _tear_down(self) -> None:
+        # In a function of its own: when the garbage is collected, no variable may hold the wrapper any more.
+        wrapper, self._wrapper = self._wrapper, None
+        self._hooks = {}
+        if wrapper is None:
+            return
+        try:
+            wrapper.teardown()
+        finally:
+            pipeline = getattr(wrapper, "pipeline", None)
+            if is_pipeline(pipeline) or is_agent(pipeline):
+                close(pipeline)

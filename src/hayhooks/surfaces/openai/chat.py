@@ -16,6 +16,7 @@ from hayhooks.surfaces._http import (
     MethodNotAllowed,
     StreamSender,
     cancel_on_disconnect,
+    header,
     read_body,
     require_json,
     send_bytes,
@@ -50,7 +51,7 @@ class Chat:
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("POST")
-            require_json(scope)
+            require_json(header(scope, b"content-type"))
             body = read_chat_body(await read_body(scope, receive, options.max_body_bytes), model)
             model = body["model"]
             live = self._runtime.live.get(model)

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.json import encode
 
-from hayhooks.core.events import Chunk, Completion, Data, Event, Result, ToolCallDelta, Usage, UserEvent
+from hayhooks.core.events import Chunk, Completion, Data, Event, Result, Texts, ToolCallDelta, Usage, UserEvent
 
 DONE = b"data: [DONE]\n\n"
 _DELTA_KEYS = ("content", "reasoning_content", "tool_calls", "refusal", "function_call")
@@ -98,7 +98,9 @@ class Whole:
     def add(self, events: Iterable[Event]) -> None:
         """Fold further events in. Events for the person who watches have no place in a plain answer."""
         for event in events:
-            if isinstance(event, Chunk):
+            if isinstance(event, Texts):
+                self._text += event.texts
+            elif isinstance(event, Chunk):
                 self._text.append(event.text)
                 self._reasoning.append(event.reasoning)
                 self._add_calls(self._ending.note(event))
@@ -178,13 +180,17 @@ class Chunked:
         parts: list[bytes] = []
         head, tail = self._text_head, self._text_tail
         for event in events:
-            if type(event) is Chunk:
+            if type(event) is Texts:
+                if not self._has_role:
+                    parts.append(self._role())
+                texts = [encode(text) for text in event.texts if text]
+                if texts:
+                    parts += (head, (tail + head).join(texts), tail)
+            elif type(event) is Chunk:
                 if not self._has_role:
                     parts.append(self._role())
                 if event.text:
                     parts += (head, encode(event.text), tail)
-                    if event.finish_reason is None and event.usage is None:
-                        continue
                 if event.reasoning:
                     parts.append(self._delta({"reasoning_content": event.reasoning}))
                 calls = self._ending.note(event)
