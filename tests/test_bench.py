@@ -71,7 +71,7 @@ async def test_a_server_at_any_address_can_be_measured() -> None:
 
 async def test_wrong_answers_fail_a_measurement_instead_of_being_counted() -> None:
     async with serving(lambda body: plain({**body, "text": "wrong"})) as url:
-        done = await measure(url, "run", "noop_async c=1")
+        done = await measure(url, "run", "noop_async c=64")
     assert done.returncode == 1
     assert "answered {'result': 'wrong'}" in done.stdout
 
@@ -100,12 +100,12 @@ async def test_a_stream_without_an_end_marker_fails_a_measurement() -> None:
 async def test_results_are_kept_and_can_be_shown_again(tmp_path: Path) -> None:
     kept = tmp_path / "results" / "out.json"
     async with serving(plain) as url:
-        where = ("--url", url, "--scenario", "run", "--only", "noop_sync c=1")
+        where = ("--url", url, "--scenario", "run", "--only", "noop_sync c=64")
         await bench("run", *where, "--rounds", "2", "--seconds", "1", "--json", str(kept))
     again = await bench("report", str(kept))
     samples = json.loads(kept.read_text(encoding="utf-8"))["samples"]
-    assert [sample["round"] for sample in samples if sample["case"] == "noop_sync c=1"] == [0, 1]
-    assert "| noop_sync c=1 | requests/s |" in again.stdout
+    assert [sample["round"] for sample in samples if sample["case"] == "noop_sync c=64"] == [0, 1]
+    assert "| noop_sync c=64 | requests/s |" in again.stdout
 
 
 async def test_every_scenario_and_peer_is_listed() -> None:

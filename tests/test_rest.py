@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -288,11 +289,20 @@ def test_a_document_without_an_id_gets_the_one_haystack_computes(http: httpx.Cli
     [
         ({"role": "user", "content": "hi"}, ["user", "hi", {}, None, []]),
         ({"role": "developer", "content": "hi"}, ["system", "hi", {}, None, []]),
-        ({"role": "user", "content": [{"text": "hi"}], "meta": {"a": 1}, "name": "Ada"}, ["user", "hi", {"a": 1}, "Ada", []]),
-        ({"role": "user", "content": [{"type": "text", "text": "hi"}]}, ["user", "hi", {}, None, []]),
-        ({"_role": "user", "_content": [{"text": "hi"}], "_name": None, "_meta": {"a": 1}}, ["user", "hi", {"a": 1}, None, []]),
         (
-            {"_role": "assistant", "_content": [{"text": "yo"}, {"tool_name": "t", "arguments": {"a": 1}, "id": "i", "extra": None}]},
+            {"role": "user", "content": [{"text": "hi"}], "meta": {"a": 1}, "name": "Ada"},
+            ["user", "hi", {"a": 1}, "Ada", []],
+        ),
+        ({"role": "user", "content": [{"type": "text", "text": "hi"}]}, ["user", "hi", {}, None, []]),
+        (
+            {"_role": "user", "_content": [{"text": "hi"}], "_name": None, "_meta": {"a": 1}},
+            ["user", "hi", {"a": 1}, None, []],
+        ),
+        (
+            {
+                "_role": "assistant",
+                "_content": [{"text": "yo"}, {"tool_name": "t", "arguments": {"a": 1}, "id": "i", "extra": None}],
+            },
             ["assistant", "yo", {}, None, [["t", {"a": 1}, "i"]]],
         ),
         (
@@ -309,13 +319,15 @@ def test_a_document_without_an_id_gets_the_one_haystack_computes(http: httpx.Cli
         ),
     ],
 )
-def test_chat_messages_are_taken_in_haystacks_form_and_in_openais(
-    http: httpx.Client, message: Any, shown: Any
-) -> None:
+def test_chat_messages_are_taken_in_haystacks_form_and_in_openais(http: httpx.Client, message: Any, shown: Any) -> None:
     assert run(http, "haystack", {"docs": [], "messages": [message]})["messages"] == [shown]
 
 
-wrappers.add("a-document", "def run_api(self):\n    return Document(content='hi', meta={'k': 1})", imports="from haystack import Document")
+wrappers.add(
+    "a-document",
+    "def run_api(self):\n    return Document(content='hi', meta={'k': 1})",
+    imports="from haystack import Document",
+)
 wrappers.add(
     "a-message",
     """
@@ -329,7 +341,11 @@ wrappers.add(
 
 
 @pytest.mark.parametrize(
-    ("kind", "shown"), [("assistant", ["assistant", "yo", {"m": 1}, None, [["t", {"a": 1}, "i"]]]), ("tool", ["tool", None, {}, None, []])]
+    ("kind", "shown"),
+    [
+        ("assistant", ["assistant", "yo", {"m": 1}, None, [["t", {"a": 1}, "i"]]]),
+        ("tool", ["tool", None, {}, None, []]),
+    ],
 )
 def test_a_chat_message_that_an_answer_gave_can_be_sent_back(http: httpx.Client, kind: str, shown: Any) -> None:
     given = run(http, "a-message", {"kind": kind})
@@ -516,11 +532,16 @@ def test_without_kwargs_unknown_fields_are_ignored(http: httpx.Client) -> None:
 
 
 def test_a_field_called_self_cannot_confuse_a_hook_with_kwargs(http: httpx.Client) -> None:
-    answer = http.post("/extra/run", json={"a": 1, "self": 2, "headers": 3})
-    assert answer.status_code == 422 or answer.json()["result"][2]["self"] == 2
+    assert run(http, "extra", {"a": 1, "self": 2, "cls": 3}) == [1, [], {"cls": 3}]
 
 
-wrappers.add("names", "def run_api(self, model_config: str, schema: str, json: str, copy: str, _x: int = 1, класс: str = ''):\n    return [model_config, schema, json, copy, _x, класс]")
+wrappers.add(
+    "names",
+    """
+    def run_api(self, model_config: str, schema: str, json: str, copy: str, _x: int = 1, класс: str = ""):
+        return [model_config, schema, json, copy, _x, класс]
+    """,
+)
 
 
 def test_parameters_may_have_any_name(http: httpx.Client) -> None:
@@ -531,7 +552,8 @@ def test_parameters_may_have_any_name(http: httpx.Client) -> None:
 wrappers.add(
     "forward",
     """
-    def run_api(self, tree: Tree, later: "Later | None" = None) -> Tree:
+    def run_api(self, tree: Tree, more: list["Tree"] = [], later: "Tree | None" = None) -> Tree:
+        assert all(isinstance(other, Tree) for other in more) and isinstance(later or tree, Tree)
         assert isinstance(tree, Tree) and isinstance(tree.children[0], Tree)
         return tree.children[0]
     """,
@@ -540,16 +562,15 @@ wrappers.add(
     class Tree(BaseModel):
         name: str
         children: list[Tree] = []
-
-    class Later(BaseModel):
-        x: int
     """,
 )
 
 
 def test_forward_references_and_recursive_models_work(http: httpx.Client, document: dict[str, Any]) -> None:
     tree = {"name": "a", "children": [{"name": "b", "children": [{"name": "c"}]}]}
-    assert run(http, "forward", {"tree": tree})["children"] == [{"name": "c", "children": []}]
+    assert run(http, "forward", {"tree": tree, "more": [tree], "later": tree})["children"] == [
+        {"name": "c", "children": []}
+    ]
     assert "forward.Tree" in document["components"]["schemas"]
 
 
@@ -579,6 +600,28 @@ def test_headers_are_in_no_schema(document: dict[str, Any]) -> None:
 
 def test_a_parameter_called_headers_of_another_type_is_a_field(http: httpx.Client) -> None:
     assert run(http, "headersown", {"headers": {"a": 1}}) == {"a": 1}
+
+
+UNREADABLE = [
+    ("q: Opaque", "parameter 'q' has a type that cannot be read from JSON: Opaque"),
+    ("q: typing.Callable", "parameter 'q' has a type that cannot be read from JSON"),
+    ("q: 'Nowhere'", "an annotation cannot be evaluated: name 'Nowhere' is not defined"),
+    ("q, /", "parameter 'q' is positional-only"),
+]
+
+
+@pytest.mark.parametrize(("parameter", "reason"), UNREADABLE)
+def test_a_signature_that_no_request_can_fill_is_refused_when_it_is_deployed(
+    http: httpx.Client, tmp_path: Path, parameter: str, reason: str
+) -> None:
+    bad = Wrappers()
+    hook = f"def run_api(self, {parameter}):\n    return q"
+    bad.add("bad", hook, imports="import typing", before="class Opaque: ...")
+    bad.write(tmp_path)
+    source = (tmp_path / "bad" / "pipeline_wrapper.py").read_text()
+    answer = http.post("/deploy_files", json={"name": "bad", "files": {"pipeline_wrapper.py": source}})
+    assert answer.status_code == 422
+    assert f"run_api(): {reason}" in answer.json()["detail"]
 
 
 # -- bodies ---------------------------------------------------------------------------------------------------------
@@ -636,13 +679,17 @@ def test_the_last_of_two_equal_keys_counts(http: httpx.Client) -> None:
     assert http.post("/t-int/run", content=b'{"v": 1, "v": 2}').json()["result"] == ["int", "2"]
 
 
-@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.x+json", None])
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.x+json", None]
+)
 def test_json_is_taken_under_its_names_or_none(http: httpx.Client, kind: str | None) -> None:
     headers = {"content-type": kind} if kind else {}
     assert http.post("/t-int/run", content=b'{"v":1}', headers=headers).json()["result"] == ["int", "1"]
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "nonsense"])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "nonsense"]
+)
 def test_another_content_type_is_refused(http: httpx.Client, kind: str) -> None:
     answer = http.post("/t-int/run", content=b'{"v":1}', headers={"content-type": kind})
     assert faults(answer)[0]["loc"] == ["header", "content-type"]
@@ -687,14 +734,34 @@ def test_only_post_runs(http: httpx.Client, method: str) -> None:
 
 
 def test_a_preflight_is_answered(http: httpx.Client) -> None:
-    headers = {"origin": "https://a.example", "access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    headers = {
+        "origin": "https://a.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type",
+    }
     answer = http.options("/nothing/run", headers=headers)
     assert answer.status_code == 200
     assert "POST" in answer.headers["access-control-allow-methods"]
-    assert http.post("/nothing/run", json={}, headers={"origin": "https://a.example"}).headers["access-control-allow-origin"]
+    assert http.post("/nothing/run", json={}, headers={"origin": "https://a.example"}).headers[
+        "access-control-allow-origin"
+    ]
 
 
-@pytest.mark.parametrize("path", ["/nope/run", "/nothing/runn", "/nothing/run/", "/nothing", "/nothing/", "//nothing/run", "/Nothing/run", "/nothing/run/x", "/%2e%2e/run", "/nothing%2Frun/run"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nope/run",
+        "/nothing/runn",
+        "/nothing/run/",
+        "/nothing",
+        "/nothing/",
+        "//nothing/run",
+        "/Nothing/run",
+        "/nothing/run/x",
+        "/%2e%2e/run",
+        "/nothing%2Frun/run",
+    ],
+)
 def test_an_unknown_path_is_not_found(http: httpx.Client, path: str) -> None:
     answer = http.post(path, json={})
     assert answer.status_code == 404

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import pytest
 from haystack import component
+from haystack.components.agents import Agent
 from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.tools.from_function import create_tool_from_function
 from haystack.tools.tool import Tool
 from loguru import logger
 
 from hayhooks.core.errors import RunCancelled
-from hayhooks.core.haystack.platform import MAJOR, Agent, AsyncPipeline, Pipeline
+from hayhooks.core.haystack.platform import MAJOR, AsyncPipeline, Pipeline
 from hayhooks.core.haystack.streaming import (
     AsyncPipelineStream,
     PipelineStream,

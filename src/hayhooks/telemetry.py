@@ -4,7 +4,7 @@ import sys
 
 from loguru import logger as log
 
-from hayhooks.core.errors import RunFailed
+from hayhooks.core.errors import HayhooksError, RunFailed
 from hayhooks.core.run import Run
 from hayhooks.settings import AppSettings
 
@@ -16,8 +16,9 @@ _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</l
 def configure_logging(settings: AppSettings) -> None:
     """Log to standard error, at the level and in the format that the settings ask for."""
     log.remove()
-    # diagnose would print the values of variables: bodies and keys among them.
-    log.add(sys.stderr, level=settings.log_level, format=settings.log_format or _FORMAT, diagnose=False)
+    # diagnose would print the values of variables: bodies and keys among them. backtrace would print our own frames.
+    style = settings.log_format or _FORMAT
+    log.add(sys.stderr, level=settings.log_level, format=style, diagnose=False, backtrace=False)
 
 
 def log_run(run: Run, error: BaseException | None) -> None:
@@ -32,8 +33,9 @@ def log_run(run: Run, error: BaseException | None) -> None:
 
 
 def log_error(what: str, error: BaseException) -> None:
-    """Log what no caller waits for."""
-    log.opt(exception=error if error.__cause__ is not None else None).error("{}: {}", what, error)
+    """Log what no caller waits for: an error of ours with what the user's code raised, any other with its traceback."""
+    exception = error.__cause__ if isinstance(error, HayhooksError) else error
+    log.opt(exception=exception).error("{}: {}", what, error)
 
 
 def _is_answer(cause: BaseException | None) -> bool:

@@ -57,7 +57,7 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
         self._loaded = load(self._spec)
         self.pipeline = self._loaded.pipeline
 
-    def run_api(self, **arguments: Any) -> dict[str, Any]:
+    def run_api(self, /, **arguments: Any) -> dict[str, Any]:
         """Run the pipeline with the declared inputs.
 
         Returns ``{component: {socket: value}}``, or ``{output name: value}`` when the YAML says ``result: outputs``.

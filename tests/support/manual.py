@@ -92,7 +92,6 @@ class Reader:
             "HAYHOOKS_HOST": host,
             "HAYHOOKS_PORT": port,
             "HAYSTACK_TELEMETRY_ENABLED": "False",
-            "PYTHONWARNINGS": "error",
         }
 
     def follow(self, block: Block) -> None:
@@ -127,7 +126,8 @@ class Reader:
         )
         said = done.stdout + done.stderr
         assert (done.returncode != 0) == is_refused, f"{block}: exit code {done.returncode}\n{said}{self._server.log}"
-        self._seen = (said if is_refused else done.stdout).replace(self._address, ADDRESS)
+        shown = done.stdout if done.stdout.strip() or not is_refused else done.stderr
+        self._seen = shown.replace(self._address, ADDRESS)
 
 
 def matches(expected: str, seen: str) -> bool:
@@ -167,7 +167,15 @@ def matches_text(expected: str, seen: str) -> bool:
 
 
 def _flat(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.strip().splitlines() if line.strip())
+    return "\n".join(_plain(line.rstrip()) for line in text.strip().splitlines() if line.strip())
+
+
+def _plain(line: str) -> str:
+    """*line*, with the spaces out of the JSON of a server-sent event."""
+    try:
+        return f"data: {json.dumps(json.loads(line.removeprefix('data: ')))}" if line.startswith("data: {") else line
+    except ValueError:
+        return line
 
 
 def _until(lines: Iterator[tuple[int, str]], fence: str) -> Iterator[tuple[int, str]]:

@@ -27,7 +27,9 @@ class Wrappers:
         """Remember a wrapper with these hooks and give its name; *imports* is the top of its file."""
         assert name not in self._sources, name
         self._sources[name] = _WRAPPER.format(
-            imports=dedent(imports).strip(), before=dedent(before).strip(), hooks=indent(dedent(hooks).strip("\n"), "    ")
+            imports=dedent(imports).strip(),
+            before=dedent(before).strip(),
+            hooks=indent(dedent(hooks).strip("\n"), "    "),
         )
         return name
 

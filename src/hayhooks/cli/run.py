@@ -24,7 +24,7 @@ import click
     help="Directory that wrappers may import from. [default: HAYHOOKS_ADDITIONAL_PYTHON_PATH, none]",
 )
 @click.option("--workers", "-w", type=click.IntRange(min=1), default=1, show_default=True, help="Server processes.")
-@click.option("--reload", "-r", is_flag=True, help="Restart the server when source files change.")
+@click.option("--reload", "-r", is_flag=True, help="Deploy again what changes in the pipelines directory.")
 def run(
     host: str | None,
     port: int | None,

@@ -72,11 +72,14 @@ class RunAnswer:
 
 def server_status(body: Mapping[str, Any]) -> ServerStatus:
     """The status in an answer of ``GET /status``; servers before 3.0 tell names only."""
-    about = body.get("deployments")
+    about = body.get("deployments") or ()
+    if not isinstance(about, Mapping):
+        about = {told.get("name"): told for told in about if isinstance(told, Mapping)}
     live = []
     for name in body.get("pipelines") or ():
-        told = about.get(name, {}) if isinstance(about, dict) else {}
-        live.append(LiveDeployment(name, told.get("version"), tuple(told.get("entries") or ())))
+        told = about.get(name, {})
+        entries = told.get("entries") or told.get("capabilities") or ()
+        live.append(LiveDeployment(name, told.get("version"), tuple(entries)))
     return ServerStatus(
         str(body.get("status", "")), body.get("version"), tuple(live), dict(body.get("failed") or {}), body
     )

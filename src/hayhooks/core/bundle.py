@@ -37,6 +37,7 @@ class Bundle:
         check_name(self.name)
         for path in self.files:
             _check_path(path)
+        _check_no_file_is_a_directory(self.files)
         object.__setattr__(self, "version", digest(self.files))
 
     @property
@@ -138,6 +139,14 @@ def digest(files: Mapping[str, bytes]) -> str:
             start(len(files[path]))
             total.update(files[path])
     return total.hexdigest()
+
+
+def _check_no_file_is_a_directory(paths: Iterable[str]) -> None:
+    known = set(paths)
+    for path in known:
+        for parent in PurePosixPath(path).parents:
+            if str(parent) in known:
+                raise InvalidBundle(f"{str(parent)[:120]!r} cannot be both a file and a directory of a deployment.")
 
 
 def _check_path(path: str) -> None:

@@ -95,10 +95,12 @@ class Run:
             InvalidRequest: The call does not fit the entry.
             RunFailed: The user's code raised; what it raised is the cause.
         """
-        invocation = self._live.deployment.worker.invoke(self.entry_name, self._call, self.context)
-        self._invocation = invocation
-        self._call = Call()  # its body is not needed again, and the run may be long
+        call, self._call = self._call, Call()  # its body is not needed again, and the run may be long
         try:
+            # Validators are the user's code as well.
+            invocation = self._live.deployment.worker.invoke(self.entry_name, call, self.context)
+            del call
+            self._invocation = invocation
             return await invocation.reply()
         except HayhooksError:
             raise

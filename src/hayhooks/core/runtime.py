@@ -187,19 +187,22 @@ class Runtime:
 
     async def _start_one(self, found: Found, turn: asyncio.Semaphore) -> None:
         async with turn, self._registry.changing(found.name):
-            if found.name in self._registry.live:
-                return  # somebody deployed it while we were starting
+            if found.name in self._registry.live:  # somebody deployed it while we were starting
+                if found.bundle is not None:
+                    await in_thread(self._store.release, found.name, found.bundle.version)
+                return
             try:
                 check_name(found.name)
                 if found.bundle is None:
                     raise found.error or BuildFailed("There is nothing to deploy.")
                 new = await in_thread(self._engine.build, found.bundle)
-            except HayhooksError as error:
-                self._failures[found.name] = str(error)
-                self._on_error(f"Deployment {found.name!r} could not be started", error)
             except Exception as error:
-                self._failures[found.name] = "It could not be started; the server's log says why."
+                is_told = isinstance(error, HayhooksError)
+                reason = str(error) if is_told else "It could not be started; the server's log says why."
+                self._failures[found.name] = reason
                 self._on_error(f"Deployment {found.name!r} could not be started", error)
+                if found.bundle is not None:
+                    await in_thread(self._store.release, found.name, found.bundle.version)
             else:
                 self._retire(self._registry.publish(new))
 

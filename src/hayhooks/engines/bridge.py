@@ -16,6 +16,10 @@ from hayhooks.engines.threads import Mailbox
 # millisecond and then gives up the interpreter lock; larger makes bursts longer, not faster.
 THREAD_HIGH_WATER = 1024
 TASK_HIGH_WATER = 1024
+# Long texts weigh more: of items larger than this few may be ahead, so that a file streamed in pieces stays on disk.
+_LARGE = 16 * 1024
+_LARGE_HIGH_WATER = 16
+_SIZED = (str, bytes)
 
 
 class ThreadBridge:
@@ -45,8 +49,12 @@ class ThreadBridge:
         if self._reader_waits:
             self._reader_waits = False
             self._mailbox.post(self._wake)
-        if len(items) >= THREAD_HIGH_WATER:
-            self._wait_for_room()
+        ahead = len(items)
+        if ahead >= _LARGE_HIGH_WATER:
+            if ahead >= THREAD_HIGH_WATER:
+                self._wait_for_room(THREAD_HIGH_WATER)
+            elif type(item) in _SIZED and len(item) > _LARGE:
+                self._wait_for_room(_LARGE_HIGH_WATER)
 
     def feed(self, source: Iterable[Any]) -> None:
         """``put`` every item of *source*. Producer's thread only. Raises as ``put``."""
@@ -59,8 +67,12 @@ class ThreadBridge:
             if self._reader_waits:
                 self._reader_waits = False
                 self._mailbox.post(self._wake)
-            if len(items) >= THREAD_HIGH_WATER:
-                self._wait_for_room()
+            ahead = len(items)
+            if ahead >= _LARGE_HIGH_WATER:
+                if ahead >= THREAD_HIGH_WATER:
+                    self._wait_for_room(THREAD_HIGH_WATER)
+                elif type(item) in _SIZED and len(item) > _LARGE:
+                    self._wait_for_room(_LARGE_HIGH_WATER)
 
     def end(self, failure: BaseException | None = None) -> None:
         """Nothing more comes. Producer's thread only."""
@@ -105,11 +117,11 @@ class ThreadBridge:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _wait_for_room(self) -> None:
-        while len(self._items) >= THREAD_HIGH_WATER and not self._closed:
+    def _wait_for_room(self, high_water: int) -> None:
+        while len(self._items) >= high_water and not self._closed:
             self._room.clear()
             self._producer_waits = True
-            if len(self._items) >= THREAD_HIGH_WATER and not self._closed:
+            if len(self._items) >= high_water and not self._closed:
                 self._room.wait()
         if self._closed:
             raise RunCancelled
@@ -137,8 +149,12 @@ class TaskBridge:
         self._items.append(item)
         if self._waiter is not None:
             self._wake()
-        if len(self._items) >= TASK_HIGH_WATER:
-            await self._has_room()
+        ahead = len(self._items)
+        if ahead >= _LARGE_HIGH_WATER:
+            if ahead >= TASK_HIGH_WATER:
+                await self._has_room(TASK_HIGH_WATER)
+            elif type(item) in _SIZED and len(item) > _LARGE:
+                await self._has_room(_LARGE_HIGH_WATER)
 
     async def feed(self, source: AsyncIterable[Any]) -> None:
         """``put`` every item of *source*. Raises as ``put``."""
@@ -150,8 +166,12 @@ class TaskBridge:
             append(item)
             if self._waiter is not None:
                 self._wake()
-            if len(items) >= TASK_HIGH_WATER:
-                await self._has_room()
+            ahead = len(items)
+            if ahead >= _LARGE_HIGH_WATER:
+                if ahead >= TASK_HIGH_WATER:
+                    await self._has_room(TASK_HIGH_WATER)
+                elif type(item) in _SIZED and len(item) > _LARGE:
+                    await self._has_room(_LARGE_HIGH_WATER)
 
     def end(self, failure: BaseException | None = None) -> None:
         """Nothing more comes."""
@@ -190,9 +210,9 @@ class TaskBridge:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    async def _has_room(self) -> None:
+    async def _has_room(self, high_water: int) -> None:
         """Wait until the reader has taken what is there."""
-        while len(self._items) >= TASK_HIGH_WATER and not self._closed:
+        while len(self._items) >= high_water and not self._closed:
             if self._room is None or self._room.done():
                 self._room = asyncio.get_running_loop().create_future()
             await self._room

@@ -14,13 +14,18 @@ import itertools
 import linecache
 import re
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hayhooks.engines.caches import purge
+
 PREFIX = "_hayhooks_"
 
+_IMPORT_TURN_S = 5.0
+_importing = threading.RLock()
 _serial = itertools.count(1)
 _packages: dict[str, "PrivatePackage"] = {}
 
@@ -47,10 +52,11 @@ class PrivatePackage:
     def forget(self) -> None:
         """Drop the modules, so that their memory is free when the last run that uses them has ended."""
         _packages.pop(self.name, None)
-        for name in [name for name in sys.modules if name == self.name or name.startswith(self.name + ".")]:
+        for name in [name for name in list(sys.modules) if name == self.name or name.startswith(self.name + ".")]:
             file = getattr(sys.modules.pop(name, None), "__file__", None)
             if file:
                 linecache.cache.pop(file, None)
+        purge(self.name, self.directory)
         # What was kept by value must not keep the package: functions hold this dictionary.
         self.builtins = {}
 
@@ -75,6 +81,7 @@ class PrivatePackage:
                     return builtins.__import__(private, globals, locals, fromlist, 0)
                 importlib.import_module(private)
                 return sys.modules[f"{self.name}.{top}"]
+            return _import_in_turn(name, globals, locals, fromlist or ())
         return builtins.__import__(name, globals, locals, fromlist or (), level)
 
     def _is_sibling(self, top: str) -> bool:
@@ -107,6 +114,14 @@ class _SourceLoader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self.get_data(path), path)
 
 
+class _BareLoader(_SourceLoader):
+    """Runs nothing; ``importlib.resources`` finds the files of the folder by it."""
+
+    def get_code(self, fullname: str) -> Any:
+        """Code that does nothing."""
+        return compile("", self.path, "exec")
+
+
 class _Finder:
     """Finds the modules of all private packages."""
 
@@ -129,8 +144,7 @@ class _Finder:
         )
         spec = finder.find_spec(fullname, target)
         if spec is not None and spec.loader is None and spec.submodule_search_locations:
-            # A folder without __init__.py: keep a plain list, the import system would recompute a namespace path.
-            spec.submodule_search_locations = list(spec.submodule_search_locations)
+            return _bare_package(fullname, spec.submodule_search_locations[0])
         return spec
 
     def _root_spec(self, package: PrivatePackage) -> importlib.machinery.ModuleSpec:
@@ -144,12 +158,44 @@ class _Finder:
             )
             assert spec is not None
             return spec
-        spec = importlib.machinery.ModuleSpec(package.name, None, is_package=True)
-        spec.submodule_search_locations = [str(package.directory)]
-        return spec
+        return _bare_package(package.name, str(package.directory))
+
+
+def _bare_package(fullname: str, directory: str) -> importlib.machinery.ModuleSpec:
+    """A folder without __init__.py; a namespace package would be looked up again along a path that it is not on."""
+    spec = importlib.machinery.ModuleSpec(fullname, _BareLoader(fullname, str(Path(directory, "__init__.py"))))
+    spec.submodule_search_locations = [directory]
+    return spec
+
+
+def _import_in_turn(
+    name: str,
+    globals: Mapping[str, object] | None,  # noqa: A002
+    locals: Mapping[str, object] | None,  # noqa: A002
+    fromlist: Sequence[str],
+) -> ModuleType:
+    """Import a library.
+
+    Threads that import packages with circular imports at the same time can see them half made. One at a time, but
+    not for ever: a library that takes long must not delay other deployments, nor runs what is loaded already.
+    """
+    loaded = sys.modules.get(name)
+    if loaded is not None and all(part in vars(loaded) for part in fromlist):
+        return builtins.__import__(name, globals, locals, fromlist, 0)
+    is_alone = _importing.acquire(timeout=_IMPORT_TURN_S)
+    try:
+        return builtins.__import__(name, globals, locals, fromlist, 0)
+    finally:
+        if is_alone:
+            _importing.release()
 
 
 _finder: Any = _Finder()
+
+
+def public_names(text: str) -> str:
+    """*text*, an error's, with modules named as their author knows them."""
+    return re.sub(rf"{PREFIX}\d+_\w+\.", "", text)
 
 
 def collect() -> None:

@@ -2,13 +2,18 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
-_GROW_DELAY_S = 0.001
-_KEEP_IDLE_S = 30.0
+_LOOK_EVERY_S = 0.001
+_LOOKS_TO_JUDGE = 3
+_FEW = 8  # threads
+_SOON_S = 0.003
+_SOON_WHEN_BUSY_S = 0.05
+_BUSY = 0.7  # of one processor: Python code gets no further with more threads
 
 
 class Mailbox:
@@ -37,27 +42,36 @@ class Mailbox:
         # Re-armed before reading: a message that comes in between wakes the loop once more, none is lost.
         self._armed = True
         calls = self._calls
-        for _ in range(len(calls)):
-            function, argument = calls.popleft()
-            function(argument)
+        try:
+            for _ in range(len(calls)):
+                function, argument = calls.popleft()
+                function(argument)
+        except BaseException:  # the loop reports it; those behind must still be heard
+            self._loop.call_soon(self._drain)
+            raise
 
 
 class Threads:
     """As many threads as jobs block at once, and hardly more.
 
-    A job goes to an idle thread, and a new one is started only when a job has waited for a millisecond: short jobs
-    then share a few threads instead of fighting for the interpreter lock, while blocking jobs all run at once.
-    Limits on concurrency are the deployments', not the pool's. Methods are for the event loop.
+    A job goes to an idle thread. While jobs wait, the pool is looked at every millisecond, and grows unless those
+    that wait are done soon anyway: short jobs then share a few threads instead of fighting for the interpreter lock,
+    while blocking jobs all run at once. Threads that are idle for *keep_idle_s* end, all but one. Limits on
+    concurrency are the deployments', not the pool's. Methods are for the event loop.
     """
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Mailbox, keep_idle_s: float = 30.0) -> None:
         self._mailbox = mailbox
+        self._keep_idle_s = keep_idle_s
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = 0
         self._outstanding = 0
-        self._growing = False
+        self._ended = 0
         self._closed = False
+        self._is_looking = False
+        self._looks = 0
+        self._last_judged = (0, 0.0, 0.0)  # jobs ended, seconds of the clock and of the processor
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run *job* in a thread. It must not raise, and must end by posting ``self.done`` to the mailbox."""
@@ -66,13 +80,15 @@ class Threads:
         if self._outstanding > self._threads:
             if self._threads == 0:
                 self._spawn()
-            elif not self._growing:
-                self._growing = True
-                self._loop.call_later(_GROW_DELAY_S, self._grow)
+            elif not self._is_looking:
+                self._looks = 0
+                self._last_judged = (self._ended, self._loop.time(), time.process_time())
+                self._look_later()
 
     def done(self) -> None:
         """One job has ended."""
         self._outstanding -= 1
+        self._ended += 1
 
     def close(self) -> None:
         """Let idle threads end; a busy one ends after its job."""
@@ -80,13 +96,31 @@ class Threads:
         for _ in range(self._threads):
             self._jobs.put(None)
 
-    def _grow(self) -> None:
-        self._growing = False
-        for _ in range(min(self._jobs.qsize(), self._outstanding - self._threads)):
-            self._spawn()
-        if self._jobs.qsize() and self._outstanding > self._threads:
-            self._growing = True
-            self._loop.call_later(_GROW_DELAY_S, self._grow)
+    def _look_later(self) -> None:
+        self._is_looking = True
+        self._loop.call_later(_LOOK_EVERY_S, self._look)
+
+    def _look(self) -> None:
+        self._is_looking = False
+        waiting = min(self._jobs.qsize(), self._outstanding - self._threads)
+        if waiting <= 0 or self._closed:
+            return
+        self._looks += 1
+        # A few threads cost nothing; for more, a single stutter is no evidence.
+        if (self._threads < _FEW or self._looks >= _LOOKS_TO_JUDGE) and not self._is_quick(waiting):
+            # Doubling: hundreds of blocking jobs run within milliseconds, a passing jam costs few threads.
+            for _ in range(min(waiting, max(self._threads, _FEW // 2))):
+                self._spawn()
+        self._look_later()
+
+    def _is_quick(self, waiting: int) -> bool:
+        """Whether the jobs that wait are done soon at the present pace, or no sooner with more threads."""
+        before = self._last_judged
+        now = self._last_judged = (self._ended, self._loop.time(), time.process_time())
+        self._looks = 0
+        ended, passed_s, busy_s = now[0] - before[0], now[1] - before[1], now[2] - before[2]
+        soon_s = _SOON_WHEN_BUSY_S if busy_s >= _BUSY * passed_s else _SOON_S
+        return waiting * passed_s <= ended * soon_s
 
     def _spawn(self) -> None:
         self._threads += 1
@@ -96,8 +130,8 @@ class Threads:
         jobs = self._jobs
         while True:
             try:
-                job = jobs.get(timeout=_KEEP_IDLE_S)
-            except Exception:  # queue.Empty: idle for long; only the loop may decide to let a thread go
+                job = jobs.get(timeout=self._keep_idle_s)
+            except Empty:  # only the loop may decide to let a thread go
                 self._mailbox.post(self._shrink)
                 job = jobs.get()
             if job is None:

@@ -3,17 +3,17 @@
 import gc
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hayhooks import settings as settings_module
+from hayhooks._version import __version__
 from hayhooks.core.deployment import Limits
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
@@ -22,9 +22,11 @@ from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
 from hayhooks.server.guard import Guard, is_loopback
 from hayhooks.server.openapi import OpenAPI
+from hayhooks.server.reconcile import Reconciler, Shared, SharedStore
+from hayhooks.server.reload import following_directory
+from hayhooks.server.state_directory import state_directory
 from hayhooks.settings import AppSettings
-from hayhooks.settings import settings as process_settings
-from hayhooks.store.disk import DiskStore
+from hayhooks.store.followed import FollowedStore
 from hayhooks.surfaces import admin, rest
 from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
 from hayhooks.surfaces.openai import surface as openai
@@ -37,17 +39,27 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
     Add routes, routers and middleware to it as to any FastAPI app: yours win over ours. *settings* default to those
     of the process, ``hayhooks.settings.settings``.
     """
-    return HayhooksApp(settings or process_settings)
+    return HayhooksApp(settings or settings_module.settings)
 
 
 class HayhooksApp(FastAPI):
-    """FastAPI with our dispatch between the user's middleware and the user's routes."""
+    """FastAPI with our dispatch between the user's middleware and the user's routes.
 
-    def __init__(self, settings: AppSettings) -> None:
-        super().__init__(title="Hayhooks", openapi_url=None, docs_url=None, redoc_url=None, lifespan=_lifespan)
+    *is_shared* says that other processes serve the same directories and must be followed.
+    """
+
+    def __init__(self, settings: AppSettings, *, is_shared: bool = False) -> None:
+        super().__init__(
+            title="Hayhooks", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=_lifespan
+        )
         self.hayhooks_settings = settings
+        self.is_shared = is_shared
         self.runtime: Runtime | None = None
-        self._documents: OpenAPI | None = None
+        self._documents = OpenAPI(
+            lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
+            super().openapi,
+            needs_admin_key=settings.admin_key is not None,
+        )
         self._dispatch: Dispatch | None = None
         # Variables by which OpenTelemetry loads a provider of its own accord.
         self._is_traced = any(name.startswith("OTEL_PYTHON_") and name.endswith("_PROVIDER") for name in os.environ)
@@ -99,8 +111,7 @@ class HayhooksApp(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document of what is live, with the user's own routes."""
-        assert self._documents is not None, "the app has not been started"
-        return self._documents.document(len(self.router.routes))
+        return self._documents.document()
 
     def open(self, runtime: Runtime, prefixes: Mapping[str, ASGIApp], verbs: Mapping[str, ASGIApp]) -> None:
         """Begin to answer: what the lifespan has started."""
@@ -108,50 +119,42 @@ class HayhooksApp(FastAPI):
         if self._dispatch is None:  # a lifespan entered by hand, as tests do
             self.middleware_stack = self.build_middleware_stack()
         assert self._dispatch is not None
-        self._documents = OpenAPI(
-            lambda: (runtime.revision, runtime.deployments),
-            self._own_document,
-            title=self.title,
-            needs_admin_key=self.hayhooks_settings.admin_key is not None,
-        )
         dispatch = self._dispatch
         dispatch.prefixes = {**prefixes, "openapi.json": self._answer_openapi}
         dispatch.closed = frozenset(admin.PREFIXES)
         dispatch.verbs = verbs
 
     async def _answer_openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self._documents is not None
         if scope["method"] not in ("GET", "HEAD"):
             await send_json(send, 405, {"detail": "Use GET.", "kind": "invalid"}, ((b"allow", b"GET"),))
             return
-        await send_bytes(send, 200, self._documents.body(len(self.router.routes)))
-
-    def _own_document(self) -> dict[str, Any]:
-        if not self.router.routes:
-            return {}
-        return get_openapi(
-            title=self.title,
-            version=self.version,
-            summary=self.summary,
-            description=self.description or None,
-            routes=self.routes,
-            tags=self.openapi_tags,
-            servers=self.servers,
-        )
+        if "openapi" in vars(self):  # a function of the user's in its place, as FastAPI's manual shows
+            await send_json(send, 200, self.openapi())
+            return
+        await send_bytes(send, 200, self._documents.body(scope.get("root_path") or ""))
 
 
 @asynccontextmanager
 async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     settings = app.hayhooks_settings
     _extend_python_path(settings)
-    store = DiskStore(Path(settings.pipelines_dir), _state_directory(settings), settings.files_to_ignore_patterns)
+    directory = state_directory(settings)
+    where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
+    store = SharedStore(*where, Shared(directory)) if app.is_shared else FollowedStore(*where)
+    reconciler = Reconciler(store) if isinstance(store, SharedStore) else None
     engine = InlineEngine(
         store.place,
         Limits(settings.max_concurrent_runs, settings.max_queued_runs, settings.run_timeout_s),
         settings.yaml_result,
         _components(settings.streaming_components),
     )
-    runtime = Runtime(store, engine, on_run_end=log_run, on_error=log_error)
+    runtime = Runtime(
+        store,
+        engine,
+        on_run_end=log_run,
+        on_error=log_error,
+        on_change=reconciler.settle if reconciler is not None else None,
+    )
     options = HTTPOptions(
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
@@ -171,6 +174,11 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         openai_handlers = await stack.enter_async_context(openai.serve(runtime, options))
         stack.callback(store.close)
+        stack.push_async_callback(runtime.stop)
+        begin_reloading = None
+        if settings.reload:
+            watching = following_directory(runtime, store, Path(settings.pipelines_dir))
+            begin_reloading = await stack.enter_async_context(watching)
         await runtime.start(settings.startup_deploy_workers)
         docs = docs_app(title=app.title)
         prefixes: dict[str, ASGIApp] = {
@@ -180,11 +188,12 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             **{prefix: _changing(guard, admin_handlers[prefix], options) for prefix in admin.CHANGES},
         }
         app.open(runtime, prefixes, {**rest_handlers, "chat": openai_handlers["chat"]})
+        if reconciler is not None:
+            await stack.enter_async_context(reconciler.following(runtime))
+        if begin_reloading is not None:
+            begin_reloading()
         log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
-        try:
-            yield
-        finally:
-            await runtime.stop()
+        yield
 
 
 def _reading(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:
@@ -221,21 +230,6 @@ def _extend_python_path(settings: AppSettings) -> None:
         path = str(Path(settings.additional_python_path).expanduser().absolute())
         if path not in sys.path:
             sys.path.append(path)
-
-
-def _state_directory(settings: AppSettings) -> Path:
-    """Where to keep state; a temporary place when the file system is read-only and nobody named another."""
-    path = settings.state_path
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if settings.state_dir:
-            raise
-        path = Path(tempfile.mkdtemp(prefix="hayhooks-state-"))
-        log.warning(
-            "Cannot write {}: deploys are forgotten when the server stops. Set HAYHOOKS_STATE_DIR.", error.filename
-        )
-    return path
 
 
 def _components(setting: str) -> Any:

@@ -61,7 +61,7 @@ class Guard:
                 "HAYHOOKS_ADMIN_KEY with the command line."
             )
         self._check_browser(scope, headers)
-        if any(name in headers for name in _FORWARDED):
+        if _is_forwarded(headers):
             # A proxy on this machine speaks for callers from anywhere.
             raise Forbidden("Management through a proxy needs an admin key: start the server with HAYHOOKS_ADMIN_KEY.")
         if self._is_exposed(scope):
@@ -80,7 +80,7 @@ class Guard:
         if self._has_key(headers):
             return True
         self._check_browser(scope, headers)
-        return self.admin_key is None and not self._is_exposed(scope)
+        return self.admin_key is None and not _is_forwarded(headers) and not self._is_exposed(scope)
 
     def _has_key(self, headers: dict[bytes, bytes]) -> bool:
         if self.admin_key is None:
@@ -121,9 +121,16 @@ def is_loopback(host: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    # ::ffff:127.0.0.1 is how a socket for both families shows a caller of the older one.
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _is_forwarded(headers: dict[bytes, bytes]) -> bool:
+    return any(name in headers for name in _FORWARDED)
 
 
 def _host_name(host: str) -> str:

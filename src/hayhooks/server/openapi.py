@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from hayhooks._version import __version__
 from hayhooks.core.deployment import Deployment, Entry
 from hayhooks.server.openapi_paths import ERROR, OPENAI_ERROR, SCHEMAS, fixed_paths
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
+_KEPT_BODIES = 4
 _MANAGEMENT = ("/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}")
 
 Part = tuple[dict[str, Any], dict[str, Any]]  # paths, schemas
@@ -19,7 +19,7 @@ Part = tuple[dict[str, Any], dict[str, Any]]  # paths, schemas
 class OpenAPI:
     """Builds the document and keeps it until something changes.
 
-    *own* gives the document of the routes that the user added to the app; they win over ours, method by method.
+    *own* gives FastAPI's document of the routes that the user added to the app; they win over ours, method by method.
     """
 
     def __init__(
@@ -27,34 +27,37 @@ class OpenAPI:
         snapshot: Callable[[], tuple[int, Mapping[str, Deployment]]],
         own: Callable[[], dict[str, Any]],
         *,
-        title: str,
         needs_admin_key: bool,
     ) -> None:
         self._snapshot = snapshot
         self._own = own
-        self._title = title
         self._needs_admin_key = needs_admin_key
         self._parts: dict[str, tuple[Deployment, Part]] = {}
-        self._cached: tuple[object, dict[str, Any], bytes] | None = None
+        self._cached: tuple[int, dict[str, Any], dict[str, Any]] | None = None  # revision, the user's, the whole
+        self._bodies: dict[str, bytes] = {}
 
-    def document(self, key: object = None) -> dict[str, Any]:
-        """The document; *key* stands for the state of the user's own routes."""
-        return self._current(key)[1]
-
-    def body(self, key: object = None) -> bytes:
-        """The document as JSON."""
-        return self._current(key)[2]
-
-    def _current(self, key: object) -> tuple[object, dict[str, Any], bytes]:
+    def document(self) -> dict[str, Any]:
+        """The document."""
         revision, deployments = self._snapshot()
-        state = (revision, key)
-        if self._cached is None or self._cached[0] != state:
-            document = self._build(deployments)
-            self._cached = (state, document, msgspec.json.encode(document))
-        return self._cached
-
-    def _build(self, deployments: Mapping[str, Deployment]) -> dict[str, Any]:
         own = self._own()
+        # FastAPI gives the same object as long as the user's routes stay the same.
+        if self._cached is None or self._cached[0] != revision or self._cached[1] is not own:
+            self._cached = (revision, own, self._build(own, deployments))
+            self._bodies = {}
+        return self._cached[2]
+
+    def body(self, root_path: str = "") -> bytes:
+        """The document as JSON, for those who call the server below *root_path*."""
+        document = self.document()
+        if root_path not in self._bodies:
+            if root_path and "servers" not in document:
+                document = {**document, "servers": [{"url": root_path}]}
+            if len(self._bodies) >= _KEPT_BODIES:  # a proxy that makes up prefixes must not fill the memory
+                self._bodies = {}
+            self._bodies[root_path] = msgspec.json.encode(document)
+        return self._bodies[root_path]
+
+    def _build(self, own: dict[str, Any], deployments: Mapping[str, Deployment]) -> dict[str, Any]:
         paths = fixed_paths()
         schemas = dict(SCHEMAS)
         if self._needs_admin_key:
@@ -77,8 +80,7 @@ class OpenAPI:
         if self._needs_admin_key:
             scheme = {"type": "http", "scheme": "bearer", "description": "The key set as HAYHOOKS_ADMIN_KEY."}
             components["securitySchemes"] = {"AdminKey": scheme, **components.get("securitySchemes", {})}
-        info = {"title": self._title, "version": __version__}
-        return {**own, "openapi": "3.1.0", "info": own.get("info") or info, "paths": paths, "components": components}
+        return {**own, "paths": paths, "components": components}
 
 
 def describe(deployment: Deployment) -> Part:
@@ -184,12 +186,9 @@ def _adopt(schema: Mapping[str, Any], name: str, schemas: dict[str, Any]) -> dic
 
     def moved(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {
-                key: f"#/components/schemas/{name}.{item.removeprefix('#/$defs/')}"
-                if key == "$ref" and isinstance(item, str) and item.startswith("#/$defs/")
-                else moved(item)
-                for key, item in value.items()
-            }
+            return {key: moved(item) for key, item in value.items()}
+        if isinstance(value, str) and value.startswith("#/$defs/"):  # a $ref, or in a discriminator's mapping
+            return f"#/components/schemas/{name}.{value.removeprefix('#/$defs/')}"
         return [moved(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     for key, definition in (schema.get("$defs") or {}).items():

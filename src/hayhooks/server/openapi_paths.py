@@ -60,6 +60,7 @@ SCHEMAS: dict[str, Any] = {
         state=STRING,
         description=STRING,
         version={**STRING, "description": "Hex digest of the deployed files."},
+        entries={"type": "array", "items": STRING},
         capabilities={"type": "array", "items": STRING},
     ),
     "StatusResponse": _object(

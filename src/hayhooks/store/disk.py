@@ -7,19 +7,17 @@ edited since the server last recorded its digest is served as it stands, otherwi
 
 import hashlib
 import json
-import os
 import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from hayhooks.core.bundle import WRAPPER_FILE, YAML_SUFFIXES, Bundle, ignored, read_directory
 from hayhooks.core.errors import HayhooksError
 from hayhooks.core.names import check_name
 from hayhooks.core.store import Found
-from hayhooks.store.files import replace_file, write_tree
+from hayhooks.store.files import remove_drafts, replace_file, write_tree
 from hayhooks.store.state import Record, State
 
 KEPT_VERSIONS = 10
@@ -33,13 +31,21 @@ class StoreFailed(HayhooksError):
 class DiskStore:
     """Keeps deployments below *pipelines_dir*, and what it must remember below *state_dir*.
 
-    Files that the server did not write are never changed or removed.
+    Files that the server did not write are never changed or removed. A version is safe in the state directory before
+    it is shown in the pipelines directory; *on_error* is told when showing it fails, as in a read-only directory.
     """
 
-    def __init__(self, pipelines_dir: Path, state_dir: Path, ignore: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        pipelines_dir: Path,
+        state_dir: Path,
+        ignore: Sequence[str] = (),
+        on_error: Callable[[str, BaseException], None] | None = None,
+    ) -> None:
         self._pipelines = pipelines_dir.absolute()
         self._versions = state_dir.absolute() / "versions"
         self._ignore = tuple(ignore)
+        self._on_error = on_error or (lambda _what, _error: None)
         self._lock = threading.Lock()
         self._used: Counter[tuple[str, str]] = Counter()
         self._pipelines.mkdir(parents=True, exist_ok=True)
@@ -60,28 +66,10 @@ class DiskStore:
                 found.append(Found(name, error=StoreFailed(f"Its files cannot be read: {error}")))
             else:
                 if bundle is not None:
-                    self._use(bundle)
+                    self._use(bundle.name, bundle.version)
                     found.append(Found(name, bundle))
+        self._tidy()
         return found
-
-    def look(self, name: str) -> Bundle | None:
-        """What lies in the pipelines directory under *name* now; None when nothing does, or it was undeployed.
-
-        Raises:
-            InvalidBundle, InvalidName: It cannot be deployed as it is.
-        """
-        record = self._state.get(name)
-        if record is not None and record.state == "undeployed":
-            return None
-        path = self._scan().get(name)
-        try:
-            return self._read(name, path) if path else None
-        except FileNotFoundError:  # removed while it was read
-            return None
-
-    def kept(self, name: str, version: str) -> Bundle | None:
-        """A version that was uploaded and is still kept."""
-        return self._stored(name, version)
 
     def put(self, bundle: Bundle) -> Bundle:
         """Keep the bytes of *bundle* by version.
@@ -89,14 +77,13 @@ class DiskStore:
         Raises:
             StoreFailed: The disk is full or refuses.
         """
-        with self._lock:
-            home = self._home(bundle.name, bundle.version)
-            if bundle.directory is None and self._stored(bundle.name, bundle.version) is None:
-                shutil.rmtree(home, ignore_errors=True)
-                tree = {f"{_FILES}/{path}": content for path, content in bundle.files.items()}
-                tree[_LIST] = json.dumps(sorted(bundle.files)).encode()
-                _tried(lambda: write_tree(tree, home), bundle.name)
-            self._use(bundle)
+        self._use(bundle.name, bundle.version)  # first: what is in use is not pruned while it is written
+        try:
+            if bundle.directory is None:
+                self._keep(bundle)
+        except OSError as error:
+            self._end_use(bundle.name, bundle.version)
+            raise _refused(bundle.name, error) from error
         return bundle
 
     def place(self, bundle: Bundle) -> Path:
@@ -107,32 +94,38 @@ class DiskStore:
         """Move the pointer, then show the files in the pipelines directory.
 
         The pointer comes first: a crash in between is finished at the next start.
+
+        Raises:
+            StoreFailed: The pointer cannot be moved; it stays where it was.
         """
         if not save:
             return
-        before = self._state.get(bundle.name)
+        before = self._state_of(bundle.name)
         written = before.written if before else {}
-        is_users = self._is_users(bundle.name, written)
+        # What lies under this name was put there by someone else, or leads to where the server has no business.
+        is_users = not written and (
+            self._path_of(bundle.name) is not None or (self._pipelines / bundle.name).is_symlink()
+        )
         record = Record(bundle.name, "live", bundle.version, None, is_synced=False, is_users=is_users, written=written)
-        _tried(lambda: self._state.set(record), bundle.name)
+        self._set(record)
         self._show(record, bundle.files)
         self._prune(bundle.name, keep=bundle.version)
 
     def set_undeployed(self, name: str) -> None:
-        """Remember that *name* is undeployed and take away the files that the server wrote."""
-        before = self._state.get(name)
+        """Remember that *name* is undeployed and take away the files that the server wrote.
+
+        Raises:
+            StoreFailed: It cannot be remembered; nothing has changed.
+        """
+        before = self._state_of(name)
         written = before.written if before else {}
         record = Record(name, "undeployed", None, None, is_synced=True, is_users=False, written=written)
-        _tried(lambda: self._state.set(record), name)
+        self._set(record)
         self._clear(record)
 
     def release(self, name: str, version: str) -> None:
         """The files of that version may go when it is old."""
-        with self._lock:
-            key = (name, version)
-            self._used[key] -= 1
-            if self._used[key] <= 0:
-                del self._used[key]
+        self._end_use(name, version)
         self._prune(name)
 
     def close(self) -> None:
@@ -155,28 +148,33 @@ class DiskStore:
                 return stored
             self._state.forget(name)
             return self._read(name, path) if path else None
-        if path is None:  # somebody removed it while no server was looking
-            self._state.forget(name)
+        if path is None:
+            if record.shown is None and stored is not None:
+                return stored  # it could not be shown, or lies beside files of the user's that are no deployment
+            self._state.forget(name)  # somebody removed it while no server was looking
             return None
         shown = self._read(name, path)
         return stored if stored is not None and shown.version == record.shown else shown
 
     def _scan(self) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for path in sorted(self._pipelines.iterdir()):
-            if path.name.startswith(".") or ignored(path.name, self._ignore):
-                continue
-            if path.is_file() and path.suffix in YAML_SUFFIXES:
-                found.setdefault(path.stem, path)
-        for path in sorted(self._pipelines.iterdir()):
-            # A directory wins over a YAML file of its name, and one without a wrapper may be anything.
-            if (
-                not path.name.startswith(".")
-                and (path / WRAPPER_FILE).is_file()
-                and not ignored(path.name, self._ignore)
-            ):
-                found[path.name] = path
-        return found
+        names = {
+            path.stem if path.suffix in YAML_SUFFIXES and path.is_file() else path.name
+            for path in self._pipelines.iterdir()
+        }
+        return {name: path for name in names if (path := self._path_of(name)) is not None}
+
+    def _path_of(self, name: str) -> Path | None:
+        """What lies in the pipelines directory under this name.
+
+        A directory wins over a YAML file of its name, and one without a wrapper may be anything.
+        """
+        directory = self._pipelines / name
+        choices = [(directory, directory / WRAPPER_FILE)]
+        choices += [(file, file) for suffix in sorted(YAML_SUFFIXES) for file in [self._pipelines / (name + suffix)]]
+        for path, needed in choices:
+            if not path.name.startswith(".") and needed.is_file() and not ignored(path.name, self._ignore):
+                return path
+        return None
 
     def _read(self, name: str, path: Path) -> Bundle:
         if path.is_dir():
@@ -184,76 +182,45 @@ class DiskStore:
         check_name(name)
         return Bundle(name, {path.name: path.read_bytes()}, directory=path.parent)
 
-    def _stored(self, name: str, version: str) -> Bundle | None:
-        """The kept version, when its files are still what they were; a run may have written others beside them."""
-        home = self._home(name, version)
-        try:
-            paths = json.loads((home / _LIST).read_bytes())
-            bundle = Bundle(name, {path: (home / _FILES / path).read_bytes() for path in paths})
-        except (OSError, ValueError, HayhooksError):
-            return None
-        return bundle if bundle.version == version else None
+    # -- versions ---------------------------------------------------------------------------------------------
 
     def _home(self, name: str, version: str) -> Path:
         return self._versions / name / version
 
-    # -- the pipelines directory ------------------------------------------------------------------------------
-
-    def _is_users(self, name: str, written: Mapping[str, str]) -> bool:
-        """Whether what lies under this name was put there by someone else."""
-        if written:
-            return False
-        path = self._scan().get(name)
-        return path is not None or (self._pipelines / name).exists()
-
-    def _show(self, record: Record, files: Mapping[str, bytes]) -> None:
-        """Write *files* into the pipelines directory, drop those of ours that are gone, then say that it is done."""
-        name = record.name
-        if record.is_users:
-            self._state.set(record.with_(is_synced=True, shown=self._shown(name)))
+    def _keep(self, bundle: Bundle) -> None:
+        home = self._home(bundle.name, bundle.version)
+        if _listed(home) != sorted(bundle.files):
+            shutil.rmtree(home, ignore_errors=True)
+            tree = {f"{_FILES}/{path}": content for path, content in bundle.files.items()}
+            tree[_LIST] = json.dumps(sorted(bundle.files)).encode()
+            write_tree(tree, home)
             return
-        wanted = {_shown_path(name, path, files): content for path, content in files.items()}
-        hashes = {path: hashlib.sha256(content).hexdigest() for path, content in wanted.items()}
-        # Said before it is done, so that after a crash these files are known to be ours.
-        self._state.set(record.with_(written={**record.written, **hashes}))
-        for path, content in wanted.items():
-            _tried(partial(replace_file, self._pipelines / path, content), name)
-        self._remove({path: digest for path, digest in record.written.items() if path not in wanted}, name)
-        self._state.set(record.with_(is_synced=True, shown=self._shown(name), written=hashes))
+        # Kept before, perhaps in use: what its own runs have changed since is put right file by file.
+        for path, content in bundle.files.items():
+            file = home / _FILES / path
+            if not file.is_file() or file.read_bytes() != content:
+                replace_file(file, content)
 
-    def _shown(self, name: str) -> str | None:
-        """The version of what lies in the pipelines directory under this name."""
-        path = self._scan().get(name)
-        return self._read(name, path).version if path else None
+    def _stored(self, name: str, version: str) -> Bundle | None:
+        """The kept version; when its own runs have changed its files, as they are now, to be served in place."""
+        home = self._home(name, version)
+        try:
+            bundle = Bundle(name, {path: (home / _FILES / path).read_bytes() for path in _listed(home) or ()})
+        except (OSError, HayhooksError):
+            return None
+        if not bundle.files:
+            return None
+        return bundle if bundle.version == version else Bundle(name, bundle.files, directory=home / _FILES)
 
-    def _clear(self, record: Record) -> None:
-        self._remove(record.written, record.name)
-        if self._scan().get(record.name) is None:
-            self._state.forget(record.name)
-        elif record.written:
-            self._state.set(record.with_(written={}))
+    def _use(self, name: str, version: str) -> None:
         with self._lock:
-            if not any(name == record.name for name, _ in self._used):
-                shutil.rmtree(self._versions / record.name, ignore_errors=True)
+            self._used[name, version] += 1
 
-    def _remove(self, written: Mapping[str, str], name: str) -> None:
-        """Remove files that are still as the server wrote them, and directories that are empty then."""
-        for path, digest in written.items():
-            file = self._pipelines / path
-            if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == digest:
-                file.unlink()
-        top = self._pipelines / name
-        if top.is_dir() and not top.is_symlink():
-            for directory, _, _ in os.walk(top, topdown=False):
-                if Path(directory).name == "__pycache__":
-                    shutil.rmtree(directory, ignore_errors=True)
-                elif not any(Path(directory).iterdir()):
-                    Path(directory).rmdir()
-
-    # -- versions ---------------------------------------------------------------------------------------------
-
-    def _use(self, bundle: Bundle) -> None:
-        self._used[bundle.name, bundle.version] += 1
+    def _end_use(self, name: str, version: str) -> None:
+        with self._lock:
+            self._used[name, version] -= 1
+            if self._used[name, version] <= 0:
+                del self._used[name, version]
 
     def _prune(self, name: str, keep: str | None = None) -> None:
         """Drop the oldest versions beyond those that are kept, never one in use."""
@@ -262,15 +229,116 @@ class DiskStore:
             if not home.is_dir():
                 return
             record = self._state.get(name)
+            is_used = any(used == name for used, _ in self._used)
+            if not is_used and (record is None or record.state == "undeployed"):
+                shutil.rmtree(home, ignore_errors=True)
+                return
             live = {keep, record.version if record else None}
             versions = sorted(
-                (path for path in home.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime, reverse=True
+                (path for path in home.iterdir() if path.is_dir() and not path.name.startswith(".")),
+                key=lambda path: path.stat().st_mtime,
+                reverse=True,
             )
             for path in versions[KEPT_VERSIONS:]:
                 if path.name not in live and not self._used.get((name, path.name)):
                     shutil.rmtree(path, ignore_errors=True)
-            if record is None and not any(used == name for used, _ in self._used):
-                shutil.rmtree(home, ignore_errors=True)
+
+    def _tidy(self) -> None:
+        """Remove what deploys left that were killed: drafts, and versions that were never live."""
+        if not self._versions.is_dir():
+            return
+        for home in list(self._versions.iterdir()):
+            for draft in home.glob(".*.tmp"):
+                shutil.rmtree(draft, ignore_errors=True)
+            self._prune(home.name)
+
+    # -- the pipelines directory ------------------------------------------------------------------------------
+
+    def _show(self, record: Record, files: Mapping[str, bytes]) -> None:
+        """Write *files* into the pipelines directory, drop those of ours that are gone, then say what lies there.
+
+        Never fails: the version itself is safe, and is served whatever can be seen of it.
+        """
+        try:
+            written = {} if record.is_users else self._write_shown(record, files)
+            path = self._path_of(record.name)
+            shown = self._read(record.name, path).version if path else None
+            self._state.set(record.with_(is_synced=True, shown=shown, written=written))
+        except (OSError, HayhooksError) as error:
+            self._on_error(f"Deployment {record.name!r} is kept, but {self._pipelines} does not show it", error)
+
+    def _write_shown(self, record: Record, files: Mapping[str, bytes]) -> Mapping[str, str]:
+        """Make the pipelines directory show *files*; what the server has written there afterwards."""
+        ours = record.written
+        wanted = {_shown_path(record.name, path, files): content for path, content in files.items()}
+        hashes: dict[str, str] = {}
+        try:
+            # Stale ones first: a file of the old version may stand where the new one has a directory.
+            self._remove({path: digest for path, digest in ours.items() if path not in wanted})
+            # A file that the user put beside ours stays, even where a new version has one of that name.
+            wanted = {path: content for path, content in wanted.items() if path in ours or not self._is_there(path)}
+            hashes = {path: hashlib.sha256(content).hexdigest() for path, content in wanted.items()}
+            # Said before it is done, so that after a crash these files are known to be ours.
+            self._state.set(record.with_(written={**ours, **hashes}))
+            for path, content in wanted.items():
+                remove_drafts(self._pipelines / path)
+                replace_file(self._pipelines / path, content)
+        except OSError as error:
+            self._on_error(f"Deployment {record.name!r} is kept, but {self._pipelines} shows it in part", error)
+            return {**ours, **hashes}
+        return hashes
+
+    def _is_there(self, path: str) -> bool:
+        file = self._pipelines / path
+        return file.is_symlink() or file.exists()
+
+    def _clear(self, record: Record) -> None:
+        """Take away what the server wrote of an undeployed name. Never fails: undeployed it is."""
+        try:
+            self._remove(record.written)
+            if self._path_of(record.name) is None:
+                self._state.forget(record.name)
+            elif record.written:
+                self._state.set(record.with_(written={}))
+            self._prune(record.name)
+        except OSError as error:
+            self._on_error(f"Not all files of {record.name!r} could be removed from {self._pipelines}", error)
+
+    def _remove(self, written: Mapping[str, str]) -> None:
+        """Remove files that are still as the server wrote them, and the directories that are empty then."""
+        for path, digest in written.items():
+            file = self._pipelines / path
+            remove_drafts(file)
+            if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == digest:
+                file.unlink()
+        parents = {parent for path in written for parent in Path(path).parents if parent != Path()}
+        for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
+            directory = self._pipelines / parent
+            if directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir()):
+                directory.rmdir()
+
+    # -- the database -----------------------------------------------------------------------------------------
+
+    def _state_of(self, name: str) -> Record | None:
+        try:
+            return self._state.get(name)
+        except OSError as error:
+            raise _refused(name, error) from error
+
+    def _set(self, record: Record) -> None:
+        try:
+            self._state.set(record)
+        except OSError as error:
+            raise _refused(record.name, error) from error
+
+
+def _listed(home: Path) -> list[str] | None:
+    """The paths of a kept version; None when there is none, or only a part."""
+    try:
+        paths = json.loads((home / _LIST).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return paths if isinstance(paths, list) else None
 
 
 def _shown_path(name: str, path: str, files: Mapping[str, bytes]) -> str:
@@ -280,8 +348,5 @@ def _shown_path(name: str, path: str, files: Mapping[str, bytes]) -> str:
     return f"{name}/{path}"
 
 
-def _tried(action: Callable[[], None], name: str) -> None:
-    try:
-        action()
-    except OSError as error:
-        raise StoreFailed(f"Deployment {name!r} cannot be stored: {error.strerror or error}") from error
+def _refused(name: str, error: OSError) -> StoreFailed:
+    return StoreFailed(f"Deployment {name!r} cannot be stored: {error.strerror or error}")

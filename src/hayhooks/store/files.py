@@ -1,10 +1,14 @@
 """Files written so that a crash leaves the old or the new, never a half."""
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+
+_DRAFT = re.compile(r"\.(.*)\.[0-9a-f]{32}\.tmp", re.DOTALL)
+_DRAFT_NAME_CHARS = 50  # at most 200 bytes of a name's 255
 
 
 def write_tree(files: Mapping[str, bytes], target: Path) -> None:
@@ -13,8 +17,8 @@ def write_tree(files: Mapping[str, bytes], target: Path) -> None:
     Raises:
         OSError: Nothing is left behind then.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.parent / f".{target.name[:64]}.{uuid.uuid4().hex}.tmp"
+    _make_directory(target.parent)
+    draft = _draft_of(target)
     try:
         directories = {draft}
         for path, content in files.items():
@@ -34,8 +38,8 @@ def write_tree(files: Mapping[str, bytes], target: Path) -> None:
 
 def replace_file(file: Path, content: bytes) -> None:
     """Put *content* at *file* in one step, on disk when this returns."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.parent / f".{file.name[:64]}.{uuid.uuid4().hex}.tmp"
+    _make_directory(file.parent)
+    draft = _draft_of(file)
     try:
         _write_durably(draft, content)
         draft.replace(file)
@@ -43,6 +47,20 @@ def replace_file(file: Path, content: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def remove_drafts(target: Path) -> None:
+    """Remove what a crash left of earlier attempts to write *target*."""
+    if not target.parent.is_dir():
+        return
+    for path in list(target.parent.iterdir()):
+        draft = _DRAFT.fullmatch(path.name)
+        if draft is None or draft[1] != target.name[:_DRAFT_NAME_CHARS]:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync_directory(directory: Path) -> None:
@@ -55,6 +73,19 @@ def sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _draft_of(target: Path) -> Path:
+    return target.parent / f".{target.name[:_DRAFT_NAME_CHARS]}.{uuid.uuid4().hex}.tmp"
+
+
+def _make_directory(directory: Path) -> None:
+    """Create *directory* and what is missing above it, each name on disk when this returns."""
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    sync_directory(directory.parent)
 
 
 def _write_durably(file: Path, content: bytes) -> None:

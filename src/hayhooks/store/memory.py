@@ -45,3 +45,7 @@ class MemoryStore:
 
     def release(self, name: str, version: str) -> None:
         """Nothing to free: the directory goes as a whole."""
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._temporary.cleanup()

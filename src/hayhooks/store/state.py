@@ -39,25 +39,30 @@ class Record:
 
 
 class State:
-    """Rows in SQLite; each change is one transaction, on disk when the method returns. Thread-safe."""
+    """Rows in SQLite; each change is one transaction, on disk when the method returns. Thread-safe.
+
+    Raises:
+        OSError: The database cannot be opened.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.execute(_SCHEMA)
+        try:
+            self._database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.execute(_SCHEMA)
+        except sqlite3.Error as error:
+            raise OSError(f"The state database {path} cannot be opened: {error}") from error
 
     def records(self) -> list[Record]:
-        """All rows."""
-        with self._lock:
-            return [_record(row) for row in self._database.execute("SELECT * FROM live ORDER BY name")]
+        """All rows. Raises OSError when the database cannot be read, as ``get`` does."""
+        return [_record(row) for row in self._execute("SELECT * FROM live ORDER BY name", ())]
 
     def get(self, name: str) -> Record | None:
         """The row of *name*."""
-        with self._lock:
-            row = self._database.execute("SELECT * FROM live WHERE name = ?", (name,)).fetchone()
-        return _record(row) if row else None
+        rows = self._execute("SELECT * FROM live WHERE name = ?", (name,))
+        return _record(rows[0]) if rows else None
 
     def set(self, record: Record) -> None:
         """Write the row of ``record.name``.
@@ -69,23 +74,23 @@ class State:
             record.name, record.state, record.version, record.shown, record.is_synced, record.is_users,
             json.dumps(dict(record.written)),
         )  # fmt: skip
-        self._write("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self._execute("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def forget(self, name: str) -> None:
         """Drop the row of *name*. Raises as ``set``."""
-        self._write("DELETE FROM live WHERE name = ?", (name,))
+        self._execute("DELETE FROM live WHERE name = ?", (name,))
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
             self._database.close()
 
-    def _write(self, statement: str, row: tuple[Any, ...]) -> None:
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
-                self._database.execute(statement, row)
-            except sqlite3.OperationalError as error:
-                raise OSError(f"The state database cannot be written: {error}") from error
+                return self._database.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise OSError(f"The state database does not work: {error}") from error
 
 
 def _record(row: tuple[Any, ...]) -> Record:

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
@@ -44,11 +45,15 @@ async def read_form(
         form = await request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS, max_part_size=MAX_FIELD_BYTES)
     except HTTPException as error:
         raise InvalidRequest(f"The form cannot be read: {error.detail}") from None
+    except MultiPartException as error:
+        raise InvalidRequest(f"The form cannot be read: {error.message}") from None
     try:
         fields: list[tuple[str, str]] = []
         uploads: dict[str, list[Upload]] = {}
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
+                if not value.filename and not value.size:
+                    continue  # a browser's way to say that no file was chosen
                 uploads.setdefault(name, []).append(
                     Upload(value.filename or "", value.content_type, value.size or 0, value.file, value.headers)
                 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +30,8 @@ STATUS: dict[Kind, int] = {
     "misdirected": 421,
     "unavailable": 503,
 }
+
+_BODILESS = (204, 205, 304)  # an HTTPException may have any status
 
 JSON: Header = (b"content-type", b"application/json")
 # What keeps a stream moving: caches hold nothing back, nginx does not buffer.
@@ -143,6 +146,10 @@ async def send_bytes(
 
 async def send_json(send: Send, status: int, value: Any, headers: Iterable[Header] = ()) -> None:
     """One whole answer of JSON."""
+    if status in _BODILESS:
+        await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await send({"type": "http.response.body", "body": b""})
+        return
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     await send_bytes(send, status, body, JSON, headers)
 
@@ -155,7 +162,10 @@ def error_body(error: BaseException, *, show_tracebacks: bool) -> tuple[int, dic
     own = user_http_exception(error)
     if own is not None:
         kind = next((kind for kind, status in STATUS.items() if status == own.status_code), "failed")
-        return own.status_code, {"detail": own.detail, "kind": kind}, http_headers(own)
+        detail: Any = own.detail  # FastAPI's takes any value
+        if not isinstance(detail, str):
+            detail = to_jsonable_python(detail, inf_nan_mode="null", fallback=str)
+        return own.status_code, {"detail": detail, "kind": kind}, http_headers(own)
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(error.allowed)
         return 405, {"detail": f"Method not allowed. {error}", "kind": "invalid"}, [(b"allow", allowed.encode())]
@@ -221,12 +231,16 @@ class cancel_on_disconnect:  # noqa: N801 - used as a statement, like a function
         if self._watcher is None:
             self._watcher = asyncio.ensure_future(self._watch())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    def stop(self) -> None:
+        """Watch no longer: the answer is out, and what still runs is not for the caller."""
         _patrol.remove(self)
         if self._watcher is not None:
             self._watcher.cancel()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self.stop()
         if self.has_fired and kind is asyncio.CancelledError and self._task is not None:
             # Ours, unless somebody else cancelled the task as well.
             return self._task.uncancel() == 0

@@ -1,9 +1,9 @@
 """Admin surface: status, deploying, undeploying and drawing."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NotRequired
+from typing import Any, NotRequired, TypeVar
 from urllib.parse import unquote
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,9 +13,9 @@ from typing_extensions import TypedDict
 from hayhooks._version import __version__
 from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import WRAPPER_FILE, Bundle, bundle_of_yaml
-from hayhooks.core.deployment import Deployment
+from hayhooks.core.deployment import Deployment, Upload
 from hayhooks.core.errors import BuildFailed, DeploymentNotFound, HayhooksError, InvalidBundle, InvalidRequest
-from hayhooks.core.haystack.yaml import InvalidYAML, read_spec
+from hayhooks.core.haystack.yaml import InvalidYAML, read_spec, with_keys
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import (
@@ -127,14 +127,11 @@ class _Admin:
                 request = _flags(dict(fields))
                 if set(uploads) - {"files"}:
                     raise InvalidRequest("Each file must be a part named 'files' whose file name is its path.")
-                files = {upload.filename: upload.file.read() for upload in uploads.get("files", ())}
+                bundle = await in_thread(_bundle, request["name"], _read_uploads, uploads.get("files", ()))
         else:
             require_json(header(scope, b"content-type"))
             request = _validated(_FILES, await read_body(scope, receive, self._options.max_body_bytes))
-            files = {path: text.encode("utf-8", "surrogatepass") for path, text in request["files"].items()}
-        bundle = Bundle(request["name"], files)
-        if WRAPPER_FILE not in files:
-            raise InvalidBundle(f"Missing required file: {WRAPPER_FILE}")
+            bundle = await in_thread(_bundle, request["name"], _read_texts, request["files"])
         deployment = await self._runtime.deploy(
             bundle, overwrite=request.get("overwrite", False), save=request.get("save_files", True)
         )
@@ -202,8 +199,33 @@ def summary(deployment: Deployment) -> dict[str, Any]:
         "state": "Loaded",
         "description": deployment.description,
         "version": deployment.version,
+        "entries": sorted(deployment.entries),
         "capabilities": [word for entry, word in _CAPABILITIES.items() if entry in deployment.entries],
     }
+
+
+T = TypeVar("T")
+
+
+def _bundle(name: str, read: Callable[[T], dict[str, bytes]], files: T) -> Bundle:
+    """The bundle of a request; in a thread, as many megabytes may be read and hashed."""
+    bundle = Bundle(name, read(files))
+    if WRAPPER_FILE not in bundle.files:
+        raise InvalidBundle(f"Missing required file: {WRAPPER_FILE}")
+    return bundle
+
+
+def _read_texts(texts: Mapping[str, str]) -> dict[str, bytes]:
+    return {path: text.encode() for path, text in texts.items()}
+
+
+def _read_uploads(uploads: Sequence[Upload]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for upload in uploads:
+        if upload.filename in files:
+            raise InvalidBundle(f"The file {upload.filename[:120]!r} was sent twice.")
+        files[upload.filename] = upload.file.read()
+    return files
 
 
 def _deployed(deployment: Deployment, endpoint: str) -> dict[str, Any]:
@@ -262,14 +284,8 @@ def _with_options(source: str, request: DeployYAML) -> str:
         raise BuildFailed(str(error)) from None
     if not spec.is_declared:
         raise BuildFailed("YAML pipeline must declare at least one of 'inputs' or 'outputs'.")
-    lines = [source if source.endswith("\n") else source + "\n"]
-    if request.get("description") is not None:
-        if spec.description is not None:
-            raise InvalidRequest("The YAML has a 'description' of its own; leave one out.")
-        lines.append(f"description: {json.dumps(request.get('description'))}\n")
-    if request.get("skip_mcp") is not None:
-        lines.append(f"skip_mcp: {json.dumps(request.get('skip_mcp'))}\n")
-    return "".join(lines)
+    options = {key: value for key in ("description", "skip_mcp") if (value := request.get(key)) is not None}
+    return with_keys(source, options)
 
 
 def _method(method: str, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:

@@ -1,13 +1,15 @@
 """REST surface: ``POST /{deployment}/run`` calls ``run_api``, ``POST /{deployment}`` runs a YAML pipeline as it is."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from loguru import logger
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hayhooks.core.deployment import Call, Stream
-from hayhooks.core.errors import EntryNotFound, HayhooksError, InvalidRequest
+from hayhooks.core.deployment import Call
+from hayhooks.core.errors import EntryNotFound, HayhooksError, InvalidRequest, RunFailed
 from hayhooks.core.events import Chunk, Data, Event, Raw, Result, Texts, Usage, UserEvent
 from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
@@ -20,6 +22,7 @@ from hayhooks.surfaces._http import (
     StreamSender,
     cancel_on_disconnect,
     error_body,
+    errors_answered,
     header,
     read_body,
     require_json,
@@ -41,76 +44,107 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
-        try:
-            if scope["method"] != "POST":
-                raise MethodNotAllowed("POST")
-            entry = runtime.live[name].deployment.entries.get("run_api")
-            if entry is None:
-                raise EntryNotFound(name, "run_api")
-            kind = header(scope, b"content-type")
-            if entry.file_fields and kind is not None and kind.lower().startswith(_FORMS):
-                async with read_form(scope, receive, options.max_upload_bytes) as (fields, uploads):
-                    call = Call(form=fields, uploads=uploads, headers=scope["headers"])
-                    await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
-                return
-            require_json(kind)
-            body = await read_body(scope, receive, options.max_body_bytes)
-            # The body is read before the run begins: a slow upload keeps no old version alive.
-            call = Call(body=body, headers=scope["headers"])
-            await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
-        except (HayhooksError, MethodNotAllowed) as error:
-            await _send_error(error, send, options)
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("POST")
+        entry = runtime.live[name].deployment.entries.get("run_api")
+        if entry is None:
+            raise EntryNotFound(name, "run_api")
+        kind = header(scope, b"content-type")
+        if entry.file_fields and kind is not None and kind.lower().startswith(_FORMS):
+            async with read_form(scope, receive, options.max_upload_bytes) as (fields, uploads):
+                call = Call(form=fields, uploads=uploads, headers=scope["headers"])
+                await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
+            return
+        require_json(kind)
+        body = await read_body(scope, receive, options.max_body_bytes)
+        # The body is read before the run begins: a slow upload keeps no old version alive.
+        call = Call(body=body, headers=scope["headers"])
+        await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
 
     async def legacy(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
-        try:
-            if scope["method"] != "POST":
-                raise MethodNotAllowed("POST")
-            require_json(header(scope, b"content-type"))
-            data = _json_object(await read_body(scope, receive, options.max_body_bytes))
-            async with (
-                runtime.run(name, "run_pipeline", Call(arguments={"data": data}), via=VIA) as run,
-                cancel_on_disconnect(receive),
-            ):
-                reply = await run.reply()
-                assert isinstance(reply, Result)
-                await send_bytes(send, 200, reply.json)
-        except (HayhooksError, MethodNotAllowed) as error:
-            await _send_error(error, send, options)
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("POST")
+        require_json(header(scope, b"content-type"))
+        data = _json_object(await read_body(scope, receive, options.max_body_bytes))
+        async with (
+            cancel_on_disconnect(receive),
+            runtime.run(name, "run_pipeline", Call(arguments={"data": data}), via=VIA) as run,
+        ):
+            reply = await run.reply()
+            assert isinstance(reply, Result)
+            await send_bytes(send, 200, reply.json)
 
-    yield {"run": run, "": legacy}
+    async def fail(error: BaseException, send: Send) -> None:
+        status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
+        await send_json(send, status, body, headers)
+
+    yield {"run": errors_answered(run, fail, _log), "": errors_answered(legacy, fail, _log)}
 
 
 async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options: HTTPOptions) -> None:
-    async with run, cancel_on_disconnect(receive) as watching:
-        reply = await run.reply()
-        run_id: Header = (b"x-request-id", run.context.run_id.encode())
-        if isinstance(reply, Result):
-            await send_bytes(send, 200, b'{"result":' + reply.json + b"}", JSON, (run_id,))
-        elif isinstance(reply, Raw):
-            await reply.response(scope, receive, send)
-        else:
-            watching.start()
-            await _stream(run, reply, send, options, run_id)
-
-
-async def _stream(run: Run, stream: Stream, send: Send, options: HTTPOptions, run_id: Header) -> None:
-    is_sse = stream.media == "sse"
-    write = _sse if is_sse else _text
-    sender = StreamSender(send, (SSE if is_sse else TEXT, run_id), HEARTBEAT if is_sse else None, options.heartbeat_s)
+    stream: StreamSender | None = None
+    is_sse = False
     try:
-        async for events in run.stream(stream):
-            await sender.write(write(events))
-        await sender.end()
+        # Watching begins before the run does: who leaves while it waits for a slot must not take one.
+        async with cancel_on_disconnect(receive) as watching, run:
+            reply = await run.reply()
+            run_id: Header = (b"x-request-id", run.context.run_id.encode())
+            if isinstance(reply, Result):
+                await send_bytes(send, 200, b'{"result":' + reply.json + b"}", JSON, (run_id,))
+            elif isinstance(reply, Raw):
+                await _respond(run, reply.response, watching, scope, receive, send)
+            else:
+                watching.start()
+                is_sse = reply.media == "sse"
+                stream = _sender(send, run_id, options, is_sse=is_sse)
+                write = _sse if is_sse else _text
+                async for events in run.stream(reply):
+                    await stream.write(write(events))
+                await stream.end()
     except HayhooksError as error:
-        if not sender.has_begun:
-            raise
-        if is_sse:
-            _, body, _ = error_body(error, show_tracebacks=options.show_tracebacks)
-            await sender.end(b"event: error\ndata: " + json.dumps(body, default=str).encode() + b"\n\n")
-        # Plain text has no place for an error: ending without the last chunk tells the caller that it is cut.
+        # Caught outside of the run: it is told why it ends, and its time-out is raised only at its end.
+        if stream is None or not is_sse or not stream.has_begun or stream.has_ended:
+            raise  # plain text that has begun has no place for an error: it is cut
+        _, body, _ = error_body(error, show_tracebacks=options.show_tracebacks)
+        await stream.end(b"event: error\ndata: " + json.dumps(body, default=str).encode() + b"\n\n")
     finally:
-        sender.close()
+        if stream is not None:
+            stream.close()
+
+
+def _sender(send: Send, run_id: Header, options: HTTPOptions, *, is_sse: bool) -> StreamSender:
+    return StreamSender(send, (SSE if is_sse else TEXT, run_id), HEARTBEAT if is_sse else None, options.heartbeat_s)
+
+
+async def _respond(
+    run: Run, response: ASGIApp, watching: cancel_on_disconnect, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Let a response of the user's answer; what it raises while it sends is a failure of the run."""
+    start: Message | None = None
+
+    async def watched(message: Message) -> None:
+        nonlocal start
+        if message["type"] == "http.response.start":
+            start = message  # waits for the first bytes, so that an early failure still gets a status
+            return
+        if start is not None:
+            begin, start = start, None
+            await send(begin)
+        await send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            watching.stop()  # its background task does not need the caller
+
+    try:
+        # From 2.4 on a response leaves it to us to notice that the caller has left.
+        await response({**scope, "asgi": {**scope["asgi"], "spec_version": "2.4"}}, receive, watched)
+    except HayhooksError:
+        raise
+    except BaseException as error:  # SystemExit too: a response may not end the server
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        raise RunFailed(run.context.deployment) from error
 
 
 def _text(events: Iterable[Event]) -> bytes:
@@ -142,9 +176,8 @@ def _payload(event: Event) -> bytes:
     return event.json if isinstance(event, Data) else b""
 
 
-async def _send_error(error: BaseException, send: Send, options: HTTPOptions) -> None:
-    status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
-    await send_json(send, status, body, headers)
+def _log(what: str, error: BaseException) -> None:
+    logger.opt(exception=error).error("{}", what)
 
 
 def _json_object(body: bytes) -> dict[str, object]:

@@ -38,10 +38,11 @@ def listen() -> None:
 class _Boundary(Span):
     """The span of a run when nobody traces: it only looks for usage."""
 
-    __slots__ = ("_run",)
+    __slots__ = ("_input", "_run")
 
     def __init__(self, run: RunContext) -> None:
         self._run = run
+        self._input: Any = None
 
     def __enter__(self) -> "_Boundary":
         return self
@@ -58,7 +59,9 @@ class _Boundary(Span):
     def set_content_tag(self, key: str, value: Any) -> None:
         """Outputs of model calls carry their usage."""
         if key.endswith(".output"):
-            note_usage(self._run, value)
+            note_usage(self._run, value, self._input)
+        elif key.endswith(".input"):
+            self._input = value
 
 
 class _Heard(Span):
@@ -67,6 +70,7 @@ class _Heard(Span):
     def __init__(self, span: Span, run: RunContext) -> None:
         self._span = span
         self._run = run
+        self._input: Any = None
 
     def set_tag(self, key: str, value: Any) -> None:
         self._span.set_tag(key, value)
@@ -77,7 +81,9 @@ class _Heard(Span):
     def set_content_tag(self, key: str, value: Any) -> None:
         self._span.set_content_tag(key, value)
         if key.endswith(".output"):
-            note_usage(self._run, value)
+            note_usage(self._run, value, self._input)
+        elif key.endswith(".input"):
+            self._input = value
 
     def raw_span(self) -> Any:
         return self._span.raw_span()
@@ -95,14 +101,29 @@ def _both(spans: AbstractContextManager[Span], run: RunContext) -> Iterator[Span
         yield _Heard(span, run)
 
 
-def note_usage(run: RunContext, output: Any) -> None:
-    """Add the usage of the replies in a component's *output*, each reply once however often it is passed on."""
+def note_usage(run: RunContext, output: Any, given: Any = None) -> None:
+    """Add the usage of the replies in a component's *output*, each reply once however often it is passed on.
+
+    *given* is the component's input: what was in it, the component did not make.
+    """
     replies = output.get("replies") if isinstance(output, dict) else None
     if not isinstance(replies, list):
         return
+    if replies and isinstance(replies[0], str) and isinstance(output.get("meta"), list):
+        replies = output["meta"]  # generators of plain text, in Haystack 2
     for reply in replies:
-        meta = getattr(reply, "meta", None)
+        meta = reply if isinstance(reply, dict) else getattr(reply, "meta", None)
         usage = meta.get("usage") if isinstance(meta, dict) else None
-        if isinstance(usage, dict) and usage and not any(reply is seen for seen in run.counted):
-            run.counted.append(reply)
+        if not isinstance(usage, dict) or not usage or any(reply is seen for seen in run.counted):
+            continue
+        run.counted.append(reply)
+        if not _holds(given, reply):  # a copy: Haystack copies what it hands over
             run.usage.append(usage)
+
+
+def _holds(value: Any, reply: Any) -> bool:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    return any(item == reply if type(item) is type(reply) else _holds(item, reply) for item in value)

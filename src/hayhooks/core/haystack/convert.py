@@ -36,6 +36,7 @@ def plain_text(chunk: StreamingChunk) -> str | None:
 def chunk_of(chunk: StreamingChunk) -> Chunk:
     """A StreamingChunk as an event."""
     meta = chunk.meta
+    usage = meta.get("usage") if meta else None
     calls = chunk.tool_calls
     result = chunk.tool_call_result
     return Chunk(
@@ -50,7 +51,7 @@ def chunk_of(chunk: StreamingChunk) -> Chunk:
         if result
         else None,
         finish_reason=chunk.finish_reason or (meta.get("finish_reason") if meta else None),
-        usage=usage_of([meta["usage"]]) if meta and meta.get("usage") else None,
+        usage=usage_of([usage]) if isinstance(usage, dict) else None,
     )
 
 
@@ -72,8 +73,8 @@ def chunks_of_message(message: ChatMessage) -> list[Chunk]:
             )
         )
     meta = message.meta
-    finish = meta.get("finish_reason") or ("tool_calls" if message.tool_calls else None)
     usage = usage_of([meta["usage"]]) if isinstance(meta.get("usage"), dict) and meta["usage"] else None
+    finish = meta.get("finish_reason") or ("tool_calls" if message.tool_calls else "stop" if usage else None)
     if finish or usage:
         chunks.append(Chunk(finish_reason=finish, usage=usage))
     return chunks

@@ -1,6 +1,7 @@
 """The installed Haystack: its major version and the names that differ between 2 and 3."""
 
 import os
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -8,7 +9,6 @@ from typing import Any
 os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 
 from haystack import Pipeline
-from haystack.components.agents import Agent
 from haystack.core.component import component
 
 MAJOR = int(version("haystack-ai").partition(".")[0])
@@ -20,7 +20,6 @@ else:
 
 __all__ = [
     "MAJOR",
-    "Agent",
     "AsyncPipeline",
     "Pipeline",
     "close",
@@ -38,8 +37,10 @@ def is_pipeline(value: object) -> bool:
 
 
 def is_agent(value: object) -> bool:
-    """Whether *value* is an Agent."""
-    return isinstance(value, Agent)
+    """Whether *value* is an Agent. Whoever made one has loaded its module; it takes long, so nobody else does."""
+    module = sys.modules.get("haystack.components.agents.agent")
+    cls = getattr(module, "Agent", None)  # another thread may be in the middle of importing it
+    return cls is not None and isinstance(value, cls)
 
 
 def warm_up(value: object) -> None:
@@ -74,5 +75,5 @@ def runs_own_tools(value: object) -> bool:
 def forget_components(package: str) -> None:
     """Take the component classes defined in *package* out of Haystack's registry, which would keep them alive."""
     registry = component.registry
-    for path in [path for path in registry if path.startswith(package + ".")]:
+    for path in [path for path in list(registry) if path.startswith(package + ".")]:
         registry.pop(path, None)

@@ -19,6 +19,16 @@ _DOCUMENT_SCHEMA: dict[str, Any] = {
         "embedding": {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]},
     },
 }
+_DOCUMENT_FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "id": (str, "a string"),
+    "content": (str, "a string or null"),
+    "meta": (dict, "an object"),
+    "score": ((int, float), "a number or null"),
+    "embedding": (list, "a list of numbers or null"),
+    "blob": (dict, "an object or null"),
+    "sparse_embedding": (dict, "an object or null"),
+}
+_ABSENT = ("id", "meta")  # null is the same as nothing
 _CHAT_MESSAGE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "title": "ChatMessage",
@@ -52,10 +62,14 @@ def teach_pydantic() -> None:
 
 
 def _document(data: dict[str, Any]) -> Document:
-    known = {key: value for key, value in data.items() if value is not None or key != "meta"}
-    if "id" in known and not isinstance(known["id"], str):
-        raise TypeError("id must be a string")
-    return Document.from_dict(known)
+    # Haystack's constructor takes whatever it gets, and the pipeline stumbles over it later.
+    for key, (kinds, what) in _DOCUMENT_FIELDS.items():
+        value = data.get(key)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise TypeError(f"{key} must be {what}")
+    if any(not isinstance(number, (int, float)) or isinstance(number, bool) for number in data.get("embedding") or ()):
+        raise TypeError("embedding must hold numbers")
+    return Document.from_dict({key: value for key, value in data.items() if value is not None or key not in _ABSENT})
 
 
 def _chat_message(data: dict[str, Any]) -> ChatMessage:

@@ -10,6 +10,7 @@ from typing import Any
 
 from haystack.dataclasses import StreamingChunk
 
+from hayhooks.core.context import current_context
 from hayhooks.core.haystack.platform import runs_own_tools
 from hayhooks.core.haystack.streaming_external import ThreadForwarder
 from hayhooks.core.haystack.streaming_handoff import ThreadHandoff
@@ -133,8 +134,11 @@ class _Run:
         """Run in this thread; *put* gets the items, those of *external* from another thread."""
         reader = ChunkReader(self._hooks) if self._hooks.read_chunks else None
         lock = threading.RLock()  # tools may stream from threads of their own
+        context = current_context.get()
 
         def emit(component: str, chunk: StreamingChunk) -> None:
+            if context is not None:  # a reader in between may notice later than we can
+                context.raise_if_cancelled()
             with lock:
                 if reader is None:
                     put(chunk)

@@ -1,7 +1,10 @@
 """Pipelines in YAML: Haystack's own format plus what the pipeline's users give and get."""
 
 import inspect
+import json
+import keyword
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -81,15 +84,36 @@ def read_spec(source: str) -> PipelineSpec:
     streaming = document.get("streaming_components")
     if streaming is not None and streaming != "all" and not _is_list_of_str(streaming):
         raise InvalidYAML("'streaming_components' must be 'all' or a list of component names.")
+    description, skip_mcp = document.get("description"), document.get("skip_mcp")
+    if description is not None and not isinstance(description, str):
+        raise InvalidYAML("'description' must be text.")
+    if skip_mcp is not None and not isinstance(skip_mcp, bool):
+        raise InvalidYAML("'skip_mcp' must be true or false.")
     return PipelineSpec(
         definition={key: value for key, value in document.items() if key not in OWN_KEYS},
         inputs=_inputs(document.get("inputs") or {}),
         outputs=_outputs(document.get("outputs") or {}),
         streaming_components=streaming,
         result=result,
-        description=document.get("description"),
-        skip_mcp=bool(document.get("skip_mcp")),
+        description=description,
+        skip_mcp=bool(skip_mcp),
     )
+
+
+def with_keys(source: str, values: Mapping[str, Any]) -> str:
+    """The YAML *source*, which can be read, with these top-level keys: at its end, or replacing those it has."""
+    if not values:
+        return source
+    marshaller = YamlMarshaller()
+    document = marshaller.unmarshal(source)
+    if not values.keys() & document.keys():
+        # The author's text stays as it is, unless it is a form that has no end to write to, as JSON.
+        lines = [f"{key}: {json.dumps(value)}\n" for key, value in values.items()]
+        longer = source + ("" if source.endswith("\n") else "\n") + "".join(lines)
+        with suppress(yaml.YAMLError):
+            if marshaller.unmarshal(longer) == {**document, **values}:
+                return longer
+    return marshaller.marshal({**document, **values})
 
 
 def load(spec: PipelineSpec) -> YAMLPipeline:
@@ -132,8 +156,8 @@ def _inputs(declared: Any) -> dict[str, tuple[tuple[str, str], ...]]:
         listed = [targets] if isinstance(targets, str) else targets
         if not _is_list_of_str(listed) or not listed:
             raise InvalidYAML(f"Input {name!r} must be 'component.socket' or a list of them.")
-        if not str(name).isidentifier():
-            raise InvalidYAML(f"Input {name!r} must be a name of letters, digits and '_'.")
+        if not str(name).isidentifier() or keyword.iskeyword(str(name)):
+            raise InvalidYAML(f"Input {name!r} must be a name of letters, digits and '_', and no word of Python's.")
         resolved[str(name)] = tuple(_target("Input", name, target) for target in listed)
     return resolved
 

@@ -2,12 +2,13 @@
 
 import importlib.metadata
 import inspect
+import math
+import os
 import re
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,18 +16,16 @@ from hayhooks.core.bundle import WRAPPER_FILE, Bundle
 from hayhooks.core.deployment import Deployment, Entry, Limits
 from hayhooks.core.errors import BuildFailed, HayhooksError
 from hayhooks.core.haystack.platform import forget_components, is_agent, is_pipeline, runs_own_tools, warm_up
-from hayhooks.engines.inline.signature import read_arguments, response_schema, signature_of
+from hayhooks.engines.inline.result import ResultModel, streams
+from hayhooks.engines.inline.signature import read_arguments, signature_of
 from hayhooks.engines.inline.worker import Hook, InlineWorker
-from hayhooks.engines.loader import PrivatePackage
+from hayhooks.engines.loader import PrivatePackage, public_names
 from hayhooks.engines.threads import Mailbox, Threads
-from hayhooks.sse import SSEStream
 from hayhooks.wrapper import BasePipelineWrapper
 from hayhooks.yaml_wrapper import YAMLPipelineWrapper
 
 HOOKS = ("run_api", "run_chat_completion", "run_response", "run_file_upload")
 _CHAT_HOOKS = ("run_chat_completion", "run_response")
-_IMPORT_TURN_S = 5.0
-_importing = threading.Lock()
 _LIMITS = ("max_concurrent_runs", "max_queued_runs", "run_timeout_s")
 
 
@@ -46,10 +45,12 @@ def build(
         BuildFailed: With file, line and the user's own message; what was loaded is dropped again.
     """
     package: PrivatePackage | None = None
+    wrapper: BasePipelineWrapper | None = None
+    is_set_up = False
     try:
         yaml_file = bundle.yaml_file
         if yaml_file is not None:
-            wrapper: BasePipelineWrapper = _yaml_wrapper(directory / yaml_file, yaml_result)
+            wrapper = _yaml_wrapper(directory / yaml_file, yaml_result)
         elif WRAPPER_FILE in bundle.files:
             package = PrivatePackage(bundle.name, directory)
             wrapper = _wrapper(package)
@@ -57,34 +58,39 @@ def build(
             raise BuildFailed(f"Missing required file: {WRAPPER_FILE}")
         with _explained("setup() failed", directory):
             wrapper.setup()
+        is_set_up = True
         with _explained("The pipeline's warm_up() failed", directory):
             pipeline = getattr(wrapper, "pipeline", None)
             if is_pipeline(pipeline) or is_agent(pipeline):
                 warm_up(pipeline)
         hooks, entries = _hooks(wrapper)
-        worker = InlineWorker(wrapper, hooks, package, threads, forget, streaming_components)
+        return Deployment(
+            name=bundle.name,
+            version=bundle.version,
+            entries=entries,
+            worker=InlineWorker(wrapper, hooks, package, threads, forget, streaming_components),
+            limits=_limits(wrapper, limits),
+            description=_description(wrapper, entries),
+            # An agent beside the pipeline may be the one that answers; without a pipeline nobody can know.
+            runs_own_tools=pipeline is None or any(map(runs_own_tools, vars(wrapper).values())),
+            takes_legacy_calls="run_pipeline" in entries,
+            attributes={
+                "skip_mcp": wrapper.skip_mcp,
+                "skip_a2a": wrapper.skip_a2a,
+                "a2a_card": wrapper.a2a_card,
+                "deployment_type": wrapper.deployment_type or _type_of(pipeline),
+            },
+            created_s=int(time.time()),
+        )
     except BaseException:
+        if is_set_up and wrapper is not None:
+            # What setup() has taken must be given back; the error that is on its way says more than one from here.
+            with suppress(BaseException):
+                wrapper.teardown()
         if package is not None:
             forget_components(package.name)
             package.forget()
         raise
-    return Deployment(
-        name=bundle.name,
-        version=bundle.version,
-        entries=entries,
-        worker=worker,
-        limits=_limits(wrapper, limits),
-        description=_description(wrapper, entries),
-        runs_own_tools=pipeline is None or runs_own_tools(pipeline),
-        takes_legacy_calls="run_pipeline" in entries,
-        attributes={
-            "skip_mcp": wrapper.skip_mcp,
-            "skip_a2a": wrapper.skip_a2a,
-            "a2a_card": wrapper.a2a_card,
-            "deployment_type": wrapper.deployment_type or _type_of(pipeline),
-        },
-        created_s=int(time.time()),
-    )
 
 
 def _yaml_wrapper(path: Path, result: Literal["components", "outputs"]) -> YAMLPipelineWrapper:
@@ -95,15 +101,8 @@ def _yaml_wrapper(path: Path, result: Literal["components", "outputs"]) -> YAMLP
 
 
 def _wrapper(package: PrivatePackage) -> BasePipelineWrapper:
-    # Threads that import packages with circular imports at the same time can see them half made. One at a time, but
-    # not for ever: a wrapper that takes long to import must not delay the others.
-    is_alone = _importing.acquire(timeout=_IMPORT_TURN_S)
-    try:
-        with _explained(f"Cannot load {WRAPPER_FILE}", package.directory):
-            module = package.load(WRAPPER_FILE.removesuffix(".py"))
-    finally:
-        if is_alone:
-            _importing.release()
+    with _explained(f"Cannot load {WRAPPER_FILE}", package.directory):
+        module = package.load(WRAPPER_FILE.removesuffix(".py"))
     cls = getattr(module, "PipelineWrapper", None)
     if cls is None:
         raise BuildFailed(f"{WRAPPER_FILE} does not define a class named PipelineWrapper.")
@@ -133,12 +132,13 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
             arguments = read_arguments(signature, docstring, "RunRequest")
         except TypeError as error:
             raise BuildFailed(f"{call.__name__}(): {error}") from error
-        hooks[name] = Hook(call, arguments, is_chat=name in _CHAT_HOOKS)
+        result = ResultModel(signature.return_annotation if name == "run_api" else Any)
+        hooks[name] = Hook(call, arguments, None if name in _CHAT_HOOKS else result)
         entries[name] = Entry(
             name=name,
             description=docstring or "",
             request_schema=arguments.schema,
-            response_schema=response_schema(signature.return_annotation),
+            response_schema=result.schema,
             file_fields=arguments.file_fields,
             required_files=arguments.required_files,
             streams=_streams(call, signature.return_annotation),
@@ -151,7 +151,7 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
         )
     if isinstance(wrapper, YAMLPipelineWrapper):
         legacy = read_arguments(inspect.signature(wrapper.run_pipeline), None, "RunPipelineRequest")
-        hooks["run_pipeline"] = Hook(wrapper.run_pipeline, legacy, is_chat=False)
+        hooks["run_pipeline"] = Hook(wrapper.run_pipeline, legacy, ResultModel(Any))
         entries["run_pipeline"] = Entry(name="run_pipeline")
     return hooks, entries
 
@@ -165,23 +165,36 @@ def _override(wrapper: BasePipelineWrapper, name: str) -> Callable[..., Any] | N
 
 
 def _streams(call: Callable[..., Any], annotation: Any) -> Literal["text", "sse", None]:
-    if annotation is SSEStream:
-        return "sse"
-    return "text" if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call) else None
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        return "text"
+    return streams(annotation)
 
 
 def _limits(wrapper: BasePipelineWrapper, defaults: Limits) -> Limits:
     values = {name: getattr(wrapper, name, getattr(defaults, name)) for name in _LIMITS}
     for name, value in values.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (is_number and value >= (0 if name == "max_queued_runs" else 1e-9)):
-            raise BuildFailed(f"PipelineWrapper.{name} must be a positive number or None, not {value!r}.")
+        if value is None:
+            continue
+        if name == "run_timeout_s":
+            what, is_right = "a positive number", _is_number(value) and 0 < value < math.inf
+        elif name == "max_queued_runs":
+            what, is_right = "a whole number from 0", _is_number(value) and value >= 0 and value == int(value)
+        else:
+            what, is_right = "a whole number from 1", _is_number(value) and value >= 1 and value == int(value)
+        if not is_right:
+            raise BuildFailed(f"PipelineWrapper.{name} must be {what} or None, not {value!r}.")
     return Limits(**values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _description(wrapper: BasePipelineWrapper, entries: dict[str, Entry]) -> str:
     """What the wrapper says of itself, or else its hooks."""
     own = getattr(wrapper, "description", None) or vars(type(wrapper)).get("__doc__")
+    if own is not None and not isinstance(own, str):
+        raise BuildFailed(f"PipelineWrapper.description must be text, not {own!r}.")
     if own and type(wrapper) is not YAMLPipelineWrapper:
         return inspect.cleandoc(own)
     if own and getattr(wrapper, "description", None):
@@ -206,22 +219,32 @@ def _explained(what: str, directory: Path) -> Iterator[None]:
     except SyntaxError as error:
         name = _inside(error.filename, directory) or error.filename
         text = f" near {error.text.strip()[:80]!r}" if error.text else ""
-        raise BuildFailed(f"{what}: {error.msg} ({name}, line {error.lineno}){text}") from error
+        place = f"{name}, line {error.lineno}" if name and error.lineno else name
+        raise BuildFailed(f"{what}: {error.msg}{f' ({place})' if place else ''}{text}") from error
     except ModuleNotFoundError as error:
-        raise BuildFailed(f"{what}: {error}{_place(error, directory)}{_how_to_install(error)}") from error
-    except (Exception, SystemExit) as error:
+        raise BuildFailed(
+            f"{what}: {_said(error, directory)}{_place(error, directory)}{_how_to_install(error, directory)}"
+        ) from error
+    except BaseException as error:  # user code may raise what is no Exception, and this thread is its own
         kind = "" if isinstance(error, ValueError) and type(error) is not ValueError else f"{type(error).__name__}: "
-        message = str(error) or "no message"
+        message = _said(error, directory) or "no message"
         raise BuildFailed(f"{what}: {kind}{message}{_place(error, directory)}") from error
 
 
+def _said(error: BaseException, directory: Path) -> str:
+    """The text of *error*, with modules and files named as their author knows them."""
+    return public_names(str(error)).replace(f"{directory}{os.sep}", "")
+
+
 def _place(error: BaseException, directory: Path) -> str:
+    frame = _frame(error, directory)
+    return f" ({_inside(frame.filename, directory)}, line {frame.lineno})" if frame is not None else ""
+
+
+def _frame(error: BaseException, directory: Path) -> traceback.FrameSummary | None:
     """The last of the user's own lines on the way to *error*."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        name = _inside(frame.filename, directory)
-        if name is not None:
-            return f" ({name}, line {frame.lineno})"
-    return ""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    return next((frame for frame in frames if _inside(frame.filename, directory) is not None), None)
 
 
 def _inside(filename: str | None, directory: Path) -> str | None:
@@ -230,8 +253,12 @@ def _inside(filename: str | None, directory: Path) -> str | None:
     return None
 
 
-def _how_to_install(error: ModuleNotFoundError) -> str:
+def _how_to_install(error: ModuleNotFoundError, directory: Path) -> str:
     missing = error.name or ""
+    if missing.startswith("haystack_integrations"):  # one namespace of many packages: the user's line has the rest
+        frame = _frame(error, directory)
+        asked = re.search(r"haystack_integrations[.\w]*", frame.line or "") if frame is not None else None
+        missing = asked[0] if asked else missing
     if not missing or missing.startswith("_hayhooks_"):
         return ""
     top = missing.partition(".")[0]

@@ -51,15 +51,21 @@ class InlineEngine:
 
     def build(self, bundle: Bundle) -> Deployment:
         """Build *bundle*. Blocks; called in a thread. Raises BuildFailed."""
-        return build(
-            bundle,
-            self._place(bundle),
-            limits=self._limits,
-            yaml_result=self._yaml_result,
-            streaming_components=self._streaming_components,
-            threads=self._get_threads,
-            forget=self._collect,
-        )
+        if self._has_garbage:  # of a build that failed: its error held everything until it was answered
+            self._collect()
+        try:
+            return build(
+                bundle,
+                self._place(bundle),
+                limits=self._limits,
+                yaml_result=self._yaml_result,
+                streaming_components=self._streaming_components,
+                threads=self._get_threads,
+                forget=self._collect,
+            )
+        except BaseException:
+            self._has_garbage = True
+            raise
 
     def _get_threads(self) -> tuple[Threads, Mailbox]:
         assert self._threads is not None, "the engine has not been started"

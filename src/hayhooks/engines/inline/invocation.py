@@ -10,7 +10,8 @@ from hayhooks.core.context import RunContext, current_context
 from hayhooks.core.errors import RunCancelled
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.engines.bridge import TaskBridge, ThreadBridge
-from hayhooks.engines.inline.values import Media, events_of, is_async_stream, plain_reply, stream_source
+from hayhooks.engines.inline.result import ResultModel
+from hayhooks.engines.inline.values import Media, events_of, is_async_stream, stream_source
 from hayhooks.engines.threads import Mailbox, Threads
 
 
@@ -35,6 +36,8 @@ class WholeStream:
     __slots__ = ("_events", "media")
 
     def __init__(self, value: Any) -> None:
+        if value is None:
+            raise TypeError("The chat hook returned None. Return text, a generator, a ChatMessage or a completion.")
         self._events = events_of([value])
         self.media: Media = "text"
 
@@ -49,12 +52,14 @@ Reply = Result | Raw | EventStream | WholeStream
 class _Invocation:
     """What all kinds of invocation share: who to tell when no user code runs any more."""
 
-    def __init__(self, hook: Callable[..., Any], arguments: dict[str, Any], context: RunContext, is_chat: bool) -> None:
+    def __init__(
+        self, hook: Callable[..., Any], arguments: dict[str, Any], context: RunContext, result: ResultModel | None
+    ) -> None:
         self.is_finished = False
         self._hook = hook
         self._arguments = arguments
         self._context = context
-        self._is_chat = is_chat
+        self._result = result
         self._callbacks: list[Callable[[], None]] = []
 
     def on_finished(self, callback: Callable[[], None]) -> None:
@@ -73,7 +78,7 @@ class _Invocation:
         self._callbacks.clear()
 
     def _whole(self, value: Any) -> Result | Raw | WholeStream:
-        return WholeStream(value) if self._is_chat else plain_reply(value)
+        return WholeStream(value) if self._result is None else self._result.reply(value)
 
 
 class ThreadInvocation(_Invocation):
@@ -84,11 +89,11 @@ class ThreadInvocation(_Invocation):
         hook: Callable[..., Any],
         arguments: dict[str, Any],
         context: RunContext,
-        is_chat: bool,
+        result: ResultModel | None,
         threads: Threads,
         mailbox: Mailbox,
     ) -> None:
-        super().__init__(hook, arguments, context, is_chat)
+        super().__init__(hook, arguments, context, result)
         self._threads = threads
         self._mailbox = mailbox
         self._bridge: ThreadBridge | None = None
@@ -125,7 +130,7 @@ class ThreadInvocation(_Invocation):
             failure = error
         bridge = self._bridge
         if bridge is not None:
-            bridge.end(failure)
+            bridge.end(_storable(failure) if failure is not None else None)
             self._mailbox.post(self._ended)
         else:
             self._mailbox.post(self._ended, (reply, failure))
@@ -188,11 +193,11 @@ class LoopInvocation(_Invocation):
         hook: Callable[..., Any],
         arguments: dict[str, Any],
         context: RunContext,
-        is_chat: bool,
+        result: ResultModel | None,
         threads: Threads,
         mailbox: Mailbox,
     ) -> None:
-        super().__init__(hook, arguments, context, is_chat)
+        super().__init__(hook, arguments, context, result)
         self._threads = threads
         self._mailbox = mailbox
         self._inner: _Producer | ThreadInvocation | None = None
@@ -214,7 +219,7 @@ class LoopInvocation(_Invocation):
                 self._inner = _Producer(source, media, self._context, self._finish)
                 return self._inner.stream
             # An async hook may hand back a sync generator: its items come from a thread, not from the loop.
-            inner = ThreadInvocation(lambda: value, {}, self._context, self._is_chat, self._threads, self._mailbox)
+            inner = ThreadInvocation(lambda: value, {}, self._context, self._result, self._threads, self._mailbox)
             self._inner = inner
             inner.on_finished(self._finish)
             return await inner.reply()
@@ -280,14 +285,14 @@ class _Producer:
                 await close()
         except BaseException as error:
             failure = failure or error
-        bridge.end(failure)
+        bridge.end(_storable(failure) if failure is not None else None)
         self._finished()
 
 
 def _storable(error: BaseException) -> BaseException:
-    """*error*, or what a future can hold in its place."""
-    if isinstance(error, StopIteration):
-        replacement = RuntimeError("The hook raised StopIteration.")
+    """*error*, or what stands in its place where it would end a coroutine or a generator of ours in silence."""
+    if isinstance(error, (StopIteration, GeneratorExit)):
+        replacement = RuntimeError(f"The hook raised {type(error).__name__}.")
         replacement.__cause__ = error
         return replacement
     return error

@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Annotated, Any, NotRequired, Required, Union, Unpack, get_args, get_origin
 
 import docstring_parser
@@ -15,8 +16,6 @@ from typing_extensions import TypedDict
 
 from hayhooks.core.deployment import Call, Upload
 from hayhooks.core.errors import InvalidRequest
-
-_NO_RESPONSE_MODEL = (inspect.Parameter.empty, Any, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +32,7 @@ class Arguments:
     list_fields: frozenset[str]
     file_fields: Mapping[str, bool]  # upload parameter: takes several
     required_files: frozenset[str]
+    file_defaults: Mapping[str, Any]
     wants_headers: bool
     takes_extra: bool  # **kwargs
     schema: Mapping[str, Any] = field(default_factory=dict)
@@ -60,9 +60,8 @@ class Arguments:
             arguments = self.model.validate_json(body, strict=True)
         except ValidationError as error:
             raise _invalid(error) from None
-        if self.required_files:
-            self._check_files({})
-        self._leave_out_files(arguments)
+        if self.file_fields:
+            arguments |= self._files({})
         return arguments
 
     def _from_form(self, form: Sequence[tuple[str, str]], uploads: Mapping[str, Sequence[Upload]]) -> dict[str, Any]:
@@ -89,21 +88,23 @@ class Arguments:
         )
         if errors:
             raise InvalidRequest(_summary(errors), errors)
-        self._check_files(uploads)
-        for name, several in self.file_fields.items():
-            files = [_upload_file(upload) for upload in uploads.get(name, ())]
-            if several:
-                if files or name in self.required_files:
-                    arguments[name] = files
-            elif files:
-                arguments[name] = files[-1]
-        return arguments
+        for name, adapter in self.fields.items():
+            default = adapter.get_default_value() if name not in arguments else None
+            if default is not None:
+                arguments[name] = default.value
+        return arguments | self._files(uploads)
 
-    def _check_files(self, uploads: Mapping[str, Sequence[Upload]]) -> None:
+    def _files(self, uploads: Mapping[str, Sequence[Upload]]) -> dict[str, Any]:
         missing = [name for name in self.required_files if not uploads.get(name)]
         if missing:
             errors = [{"loc": ["body", name], "msg": "File required", "type": "missing"} for name in sorted(missing)]
             raise InvalidRequest(_summary(errors), errors)
+        arguments = dict(self.file_defaults)
+        for name, several in self.file_fields.items():
+            files = [_upload_file(upload) for upload in uploads.get(name, ())]
+            if files:
+                arguments[name] = files if several else files[-1]
+        return arguments
 
     def _from_text(self, name: str, texts: list[str]) -> Any:
         adapter = self.fields[name]
@@ -134,13 +135,16 @@ def read_arguments(signature: inspect.Signature, docstring: str | None, title: s
     members: dict[str, Any] = {}
     fields: dict[str, TypeAdapter[Any]] = {}
     file_fields: dict[str, bool] = {}
+    file_defaults: dict[str, Any] = {}
     required_files, text_fields, list_fields = set(), set(), set()
-    wants_headers = takes_extra = False
+    wants_headers = False
+    extra: Any = None
     for name, parameter in signature.parameters.items():
         if name == "self" or parameter.kind is parameter.VAR_POSITIONAL:
             continue
         if parameter.kind is parameter.VAR_KEYWORD:
-            takes_extra = True
+            extra = Any if parameter.annotation is parameter.empty else parameter.annotation
+            extra = Any if get_origin(extra) is Unpack else extra
             continue
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise TypeError(f"parameter {name!r} is positional-only; requests name their fields")
@@ -148,25 +152,24 @@ def read_arguments(signature: inspect.Signature, docstring: str | None, title: s
         if _takes_headers(name, annotation):
             wants_headers = True
             continue
-        is_required = parameter.default is parameter.empty
+        default = parameter.default
+        is_required = default.is_required() if isinstance(default, FieldInfo) else default in (parameter.empty, ...)
         several = _upload_kind(annotation)
         if several is not None:
             file_fields[name] = several
             if is_required:
                 required_files.add(name)
+            else:
+                file_defaults[name] = default.get_default() if isinstance(default, FieldInfo) else default
             continue
-        members[name] = _member(annotation, parameter.default, descriptions.get(name), is_required)
-        try:
-            fields[name] = TypeAdapter(_unrequired(members[name]))
-        except (PydanticSchemaGenerationError, PydanticUserError) as error:
-            raise TypeError(
-                f"parameter {name!r} has a type that cannot be read from JSON: {_short(annotation)}"
-            ) from error
+        members[name] = _member(annotation, default, descriptions.get(name), is_required)
+        fields[name] = _field(name, annotation, members[name])
         if _is_text(annotation):
             text_fields.add(name)
         if _is_list(annotation):
             list_fields.add(name)
-    model = _typed_dict(title, members, takes_extra=takes_extra)
+    takes_extra = extra is not None
+    model = _typed_dict(title, members, extra)
     adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(model)
     schema = adapter.json_schema()
     schema["title"] = title
@@ -178,20 +181,11 @@ def read_arguments(signature: inspect.Signature, docstring: str | None, title: s
         list_fields=frozenset(list_fields),
         file_fields=file_fields,
         required_files=frozenset(required_files),
+        file_defaults=file_defaults,
         wants_headers=wants_headers,
         takes_extra=takes_extra,
         schema=schema,
     )
-
-
-def response_schema(annotation: Any) -> dict[str, Any] | None:
-    """The JSON schema of a hook's result, or None when its annotation says nothing that has one."""
-    if annotation in _NO_RESPONSE_MODEL:
-        return None
-    try:
-        return TypeAdapter(annotation).json_schema(mode="serialization")
-    except Exception:  # a Response, a generator, a class of the user's: nothing that a schema could say
-        return None
 
 
 def signature_of(hook: Callable[..., Any]) -> inspect.Signature:
@@ -200,32 +194,54 @@ def signature_of(hook: Callable[..., Any]) -> inspect.Signature:
     Raises:
         TypeError: When an annotation names something that does not exist.
     """
+    signature = inspect.signature(hook)
     try:
-        return inspect.signature(hook, eval_str=True)
-    except NameError as error:
+        # Names inside other annotations too, as in list["Node"].
+        hints = typing.get_type_hints(inspect.unwrap(hook), include_extras=True)
+    except (NameError, AttributeError, SyntaxError) as error:
         raise TypeError(f"an annotation cannot be evaluated: {error}") from error
+    except TypeError:  # no function: an object that can be called
+        return inspect.signature(hook, eval_str=True)
+    parameters = [
+        item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
+    ]
+    return signature.replace(parameters=parameters, return_annotation=hints.get("return", signature.return_annotation))
 
 
 def _member(annotation: Any, default: Any, description: str | None, is_required: bool) -> Any:
-    if is_required:
-        return Required[Annotated[annotation, Field(description=description)] if description else annotation]
+    """What a parameter is in the request model; a text of the docstring wins over one of the annotation."""
     if default is None and not _allows_none(annotation):
-        annotation = annotation | None if not isinstance(annotation, str) else Any
+        annotation = Union[annotation, None]  # noqa: UP007 - it may be a string, which has no | operator
+    about: dict[str, Any] = {"description": description} if description else {}
     if isinstance(default, FieldInfo):
-        return (Required if default.is_required() else NotRequired)[Annotated[annotation, default]]
-    return NotRequired[Annotated[annotation, Field(default=default, description=description)]]
+        annotation = Annotated[annotation, default]
+    elif not is_required:
+        about["default"] = default
+    if about:
+        annotation = Annotated[annotation, Field(**about)]
+    return (Required if is_required else NotRequired)[annotation]
 
 
-def _unrequired(member: Any) -> Any:
-    return get_args(member)[0] if get_origin(member) in (Required, NotRequired) else member
+def _field(name: str, annotation: Any, member: Any) -> TypeAdapter[Any]:
+    """Reads one parameter alone, as forms need it."""
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(get_args(member)[0])
+        adapter.json_schema()
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        reason = str(error).partition("\n")[0].partition(" Set `arbitrary_types_allowed")[0]
+        raise TypeError(
+            f"parameter {name!r} has a type that cannot be read from JSON: {_short(annotation)}. {reason}"
+        ) from error
+    return adapter
 
 
-def _typed_dict(title: str, members: Mapping[str, Any], *, takes_extra: bool) -> Any:
+def _typed_dict(title: str, members: Mapping[str, Any], extra: Any) -> Any:
     # Built from a signature, not from source.
-    model = TypedDict(title, dict(members))  # type: ignore[misc]  # noqa: UP013
+    others: dict[str, Any] = {} if extra is None else {"extra_items": extra}
+    model = TypedDict(title, dict(members), **others)  # type: ignore[misc]  # noqa: UP013
     model.__pydantic_config__ = {  # type: ignore[attr-defined]
         "arbitrary_types_allowed": False,
-        "extra": "allow" if takes_extra else "ignore",
+        "extra": "ignore" if extra is None else "allow",
     }
     return model
 
@@ -256,7 +272,7 @@ def _is_text(annotation: Any) -> bool:
     options = [option for option in get_args(annotation) if option is not type(None)]
     if get_origin(annotation) in (Union, types.UnionType):
         return len(options) == 1 and _is_text(options[0])
-    return annotation is str
+    return annotation in (str, Decimal)  # as a JSON number, a decimal would lose its digits
 
 
 def _is_list(annotation: Any) -> bool:

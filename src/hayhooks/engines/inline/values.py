@@ -1,14 +1,13 @@
 """What hooks return and yield, turned into events."""
 
 import base64
-import inspect
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, to_json
-from starlette.responses import Response
 
-from hayhooks.core.events import Chunk, Completion, Data, Event, Raw, Result, Texts, UserEvent
+from hayhooks.core.events import Chunk, Completion, Data, Event, Texts, UserEvent
 from hayhooks.core.haystack.convert import (
     chunk_of,
     chunks_of_message,
@@ -31,10 +30,10 @@ def encode(value: Any) -> bytes:
         TypeError: When some value has no JSON form.
     """
     try:
-        return to_json(value, inf_nan_mode="null", fallback=_fallback)
+        return to_json(value, inf_nan_mode="null", fallback=json_form)
     except PydanticSerializationError as error:
         if "utf-8" in str(error).lower():  # bytes that are not text
-            return to_json(value, inf_nan_mode="null", bytes_mode="base64", fallback=_fallback)
+            return to_json(value, inf_nan_mode="null", bytes_mode="base64", fallback=json_form)
         raise TypeError(f"The result has no JSON form: {error}") from None
     except ValueError as error:  # circular references
         raise TypeError(f"The result has no JSON form: {error}") from None
@@ -46,21 +45,14 @@ def stream_source(value: Any) -> tuple[Any, Media] | None:
         return None
     if isinstance(value, SSEStream):
         return value.stream, "sse"
-    if isinstance(value, (Iterator, AsyncIterator)) or hasattr(value, "drive"):
+    if isinstance(value, (Iterator, AsyncIterator)):
         return value, "text"
     return None
 
 
 def is_async_stream(source: Any) -> bool:
     """Whether the stream is iterated on the event loop."""
-    return isinstance(source, AsyncIterator) or inspect.iscoroutinefunction(getattr(source, "drive", None))
-
-
-def plain_reply(value: Any) -> Result | Raw:
-    """The answer of a plain run."""
-    if isinstance(value, Response):
-        return Raw(value)
-    return Result(encode(value))
+    return isinstance(source, AsyncIterator)
 
 
 def events_of(items: list[Any]) -> list[Event]:
@@ -95,6 +87,8 @@ def events_of(items: list[Any]) -> list[Event]:
 
 
 def _other(item: Any) -> Event:
+    if item is None:  # yielded: nothing to say just now
+        return Chunk()
     if isinstance(item, str):
         return Chunk(str(item))
     if isinstance(item, (bytes, bytearray)):
@@ -103,18 +97,27 @@ def _other(item: Any) -> Event:
     if callable(dump) and str(getattr(item, "object", "")).startswith("chat.completion"):
         item = dump(exclude_none=True)
     if isinstance(item, dict):
-        if "choices" in item:
+        if isinstance(item.get("choices"), list):
             return Completion(item)
+        if item.get("role") == "assistant" and ("content" in item or "tool_calls" in item):
+            return Completion({"choices": [{"message": item}]})
         event = item.get("event")
         if len(item) == 1 and isinstance(event, dict) and "type" in event:
             return UserEvent(str(event["type"]), event.get("data"))
     return Data(encode(item))
 
 
-def _fallback(value: Any) -> Any:
+def json_form(value: Any) -> Any:
+    """What pydantic does not know, in terms that it knows.
+
+    Raises:
+        TypeError: When *value* has no JSON form.
+    """
     for method in ("to_dict", "tolist", "isoformat"):  # Haystack's objects, numpy's, and others' dates
         if callable(getattr(value, method, None)) and not isinstance(value, type):
             return getattr(value, method)()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     if isinstance(value, memoryview):
         return base64.b64encode(value).decode()
     raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} has no JSON form")

@@ -11,6 +11,7 @@ from hayhooks.core.graph import Graph
 from hayhooks.core.haystack.graph import graph_of
 from hayhooks.core.haystack.platform import close, forget_components, is_agent, is_pipeline
 from hayhooks.engines.inline.invocation import LoopInvocation, ThreadInvocation
+from hayhooks.engines.inline.result import ResultModel
 from hayhooks.engines.inline.signature import Arguments
 from hayhooks.engines.loader import PrivatePackage
 from hayhooks.engines.threads import Mailbox, Threads
@@ -23,12 +24,13 @@ class Hook:
 
     call: Callable[..., Any]
     arguments: Arguments
-    is_chat: bool  # answers are text or chunks, not values
+    result: ResultModel | None  # None for chat: answers are text or chunks, not values
 
     @property
     def is_async(self) -> bool:
         """Whether it runs on the event loop."""
-        return inspect.iscoroutinefunction(self.call) or inspect.isasyncgenfunction(self.call)
+        call = inspect.unwrap(self.call)  # a decorator may hide that what it wraps is async
+        return inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
 
 
 class InlineWorker:
@@ -46,7 +48,7 @@ class InlineWorker:
         self._wrapper: BasePipelineWrapper | None = wrapper
         # Decided once per deployment, not at each call.
         self._hooks = {
-            name: (LoopInvocation if hook.is_async else ThreadInvocation, hook.call, hook.arguments, hook.is_chat)
+            name: (LoopInvocation if hook.is_async else ThreadInvocation, hook.call, hook.arguments, hook.result)
             for name, hook in hooks.items()
         }
         self._package = package
@@ -60,10 +62,10 @@ class InlineWorker:
         Raises:
             InvalidRequest: The call does not fit the hook's signature.
         """
-        kind, hook, arguments, is_chat = self._hooks[entry]
+        kind, hook, arguments, result = self._hooks[entry]
         context.streaming_components = self._streaming_components
         threads, mailbox = self._threads()
-        return kind(hook, arguments.of(call), context, is_chat, threads, mailbox)
+        return kind(hook, arguments.of(call), context, result, threads, mailbox)
 
     def graph(self) -> Graph | None:
         """The graph of the pipeline or agent, or None."""

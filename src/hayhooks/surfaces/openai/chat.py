@@ -1,6 +1,5 @@
 """OpenAI chat completions, by model name or as ``POST /{deployment}/chat``."""
 
-import json
 from typing import Any
 
 import msgspec
@@ -74,32 +73,33 @@ class Chat:
 
     async def _whole(self, call: Call, fold: Whole, scope: Scope, receive: Receive, send: Send) -> None:
         name = call.arguments["model"] if call.arguments else ""
-        async with self._runtime.run(name, ENTRY, call, via=VIA) as run, cancel_on_disconnect(receive):
+        async with cancel_on_disconnect(receive), self._runtime.run(name, ENTRY, call, via=VIA) as run:
             async for events in run.batches():
-                if isinstance(events[0], Raw):
+                if events and isinstance(events[0], Raw):
                     await events[0].response(scope, receive, send)
                     return
                 fold.add(events)
-            body = json.dumps(fold.body(), ensure_ascii=False, default=str, separators=(",", ":"))
             headers = ((b"x-request-id", run.context.run_id.encode()),)
-            await send_bytes(send, 200, body.encode("utf-8", "replace"), headers=headers)
+            await send_bytes(send, 200, fold.body(), headers=headers)
 
     async def _stream(self, call: Call, fold: Chunked, receive: Receive, send: Send) -> None:
         name = call.arguments["model"] if call.arguments else ""
         sender: StreamSender | None = None
         try:
-            async with self._runtime.run(name, ENTRY, call, via=VIA) as run, cancel_on_disconnect(receive) as watching:
+            async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, ENTRY, call, via=VIA) as run:
                 run_id: Header = (b"x-request-id", run.context.run_id.encode())
                 sender = StreamSender(send, (SSE, run_id), HEARTBEAT, self._options.heartbeat_s)
                 watching.start()
                 async for events in run.batches():
                     await sender.write(fold.frames(events))
                 await sender.end(fold.end())
-        except HayhooksError as error:
-            if sender is None or not sender.has_begun:
+        except Exception as error:
+            if sender is None or not sender.has_begun or sender.has_ended:
                 raise
             _, answer, _ = error_answer(error, show_tracebacks=self._options.show_tracebacks)
             await sender.end(fold.failure(answer))
+            if not isinstance(error, HayhooksError):
+                raise
         finally:
             if sender is not None:
                 sender.close()

@@ -25,6 +25,7 @@ class Ending:
         self._usages: list[Usage] = []
         self._turns: list[Usage] = []  # what chunks reported, one for each model call
         self._is_turn_over = True
+        self._has_turn = False  # whether the turn that goes on has reported usage
         self._held: list[ToolCallDelta] = []  # tool calls that the pipeline may yet answer itself
         self._open: dict[int, tuple[int, str | None]] = {}  # number and id of the latest call of each index
         self._shown = 0  # calls that the caller has seen
@@ -39,8 +40,11 @@ class Ending:
         if self._is_turn_over:
             self._begin_turn()
 
-    def note(self, chunk: Chunk) -> list[ToolCallDelta]:
-        """Take note of *chunk* and return the tool call deltas that the caller may see now."""
+    def note(self, chunk: Chunk, *, is_callers: bool = False) -> list[ToolCallDelta]:
+        """Take note of *chunk* and return the tool call deltas that the caller may see now.
+
+        *is_callers* says that its tool calls are surely the caller's to make.
+        """
         if self._is_turn_over and (chunk.text or chunk.reasoning or chunk.tool_calls):
             self._begin_turn()
         if chunk.usage is not None:
@@ -54,16 +58,36 @@ class Ending:
             self._reason = None
         if not chunk.tool_calls:
             return []
-        if self._runs_own_tools:
+        if self._runs_own_tools and not is_callers:
             self._held.extend(chunk.tool_calls)
             return []
-        return self.show(chunk.tool_calls)
+        return self._show(chunk.tool_calls)
 
     def note_usage(self, usage: Usage) -> None:
         """The runner's own sum over all generators; it counts more than what chunks carried."""
         self._usages.append(usage)
 
-    def show(self, deltas: Iterable[ToolCallDelta]) -> list[ToolCallDelta]:
+    def release(self) -> list[ToolCallDelta]:
+        """At the end: the tool calls that nobody answered are the caller's to make."""
+        held, self._held = self._held, []
+        return self._show(held)
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the run ended."""
+        reason = self._reason or "stop"
+        reason = reason if reason in _REASONS else _OTHER_REASONS.get(reason.lower(), "stop")
+        if self.has_tool_calls:
+            return "tool_calls" if reason == "stop" else reason
+        return "stop" if reason == "tool_calls" else reason
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """Token counts, or None when no generator reported any."""
+        usages = self._usages or self._turns
+        return _total(usages) if usages else None
+
+    def _show(self, deltas: Iterable[ToolCallDelta]) -> list[ToolCallDelta]:
         """*deltas* as the caller gets them: calls numbered from 0, each with an id, one delta for each call.
 
         Generators count from other numbers, and each from its own; clients join what has the same number.
@@ -84,31 +108,9 @@ class Ending:
             )
         return list(shown.values())
 
-    def release(self) -> list[ToolCallDelta]:
-        """At the end: the tool calls that nobody answered are the caller's to make."""
-        held, self._held = self._held, []
-        return self.show(held)
-
-    @property
-    def finish_reason(self) -> str:
-        """Why the run ended."""
-        reason = self._reason or "stop"
-        reason = reason if reason in _REASONS else _OTHER_REASONS.get(reason.lower(), "stop")
-        if self.has_tool_calls:
-            return "tool_calls" if reason == "stop" else reason
-        return "stop" if reason == "tool_calls" else reason
-
-    @property
-    def usage(self) -> dict[str, Any] | None:
-        """Token counts, or None when no generator reported any."""
-        usages = self._usages or self._turns
-        return _total(usages) if usages else None
-
     def _begin_turn(self) -> None:
         self._is_turn_over = False
         self._has_turn = False
-
-    _has_turn = False  # whether the turn that goes on has reported usage
 
     def _note_turn(self, usage: Usage) -> None:
         """Within a turn model servers report the same tokens again, or more of them, or one kind after the other."""

@@ -26,6 +26,7 @@ _TYPES: dict[Kind, str] = {
     "timeout": "server_error",
     "unavailable": "server_error",
 }
+_TYPES_BY_STATUS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 def error_answer(error: BaseException, *, show_tracebacks: bool) -> tuple[int, dict[str, Any], list[Header]]:
@@ -33,7 +34,8 @@ def error_answer(error: BaseException, *, show_tracebacks: bool) -> tuple[int, d
     own = user_http_exception(error)
     if own is not None:
         detail = own.detail if isinstance(own.detail, str) else json.dumps(own.detail, default=str)
-        kind = "server_error" if own.status_code >= 500 else "invalid_request_error"
+        default = "server_error" if own.status_code >= 500 else "invalid_request_error"
+        kind = _TYPES_BY_STATUS.get(own.status_code, default)
         return own.status_code, error_object(detail, kind, None), http_headers(own)
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(error.allowed).encode()

@@ -5,12 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
+from loguru import logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hayhooks.core.deployment import Deployment
 from hayhooks.core.errors import DeploymentNotFound, HayhooksError
 from hayhooks.core.runtime import Runtime
-from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed, route_path, send_json
+from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed, errors_answered, route_path, send_json
 from hayhooks.surfaces.openai.chat import ENTRY, Chat
 from hayhooks.surfaces.openai.errors import error_answer, error_object
 
@@ -41,7 +42,11 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
             status, body, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
             await send_json(send, status, body, headers)
 
-    yield {"api": api, "chat": chat.by_path}
+    async def fail(error: BaseException, send: Send) -> None:
+        status, body, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
+        await send_json(send, status, body, headers)
+
+    yield {"api": errors_answered(api, fail, _log), "chat": errors_answered(chat.by_path, fail, _log)}
 
 
 def models(runtime: Runtime) -> list[dict[str, Any]]:
@@ -57,7 +62,7 @@ def _model(runtime: Runtime, name: str) -> dict[str, Any]:
 
 
 def _is_model(deployment: Deployment) -> bool:
-    return ENTRY in deployment.entries or "run_response" in deployment.entries
+    return ENTRY in deployment.entries
 
 
 def _object(deployment: Deployment) -> dict[str, Any]:
@@ -68,6 +73,10 @@ def _object(deployment: Deployment) -> dict[str, Any]:
         "owned_by": "hayhooks",
         "name": deployment.name,
     }
+
+
+def _log(what: str, error: BaseException) -> None:
+    logger.opt(exception=error).error("{}", what)
 
 
 def _require_get(scope: Scope) -> None:

@@ -1,0 +1,1 @@
+"""A server to try: a real pipeline that answers questions about Hayhooks, with no key and no internet."""

@@ -1,0 +1,174 @@
+"""Several server processes on one port: start them, replace one that dies, stop them all."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from hayhooks.server.app import HayhooksApp
+from hayhooks.server.main import CLOSING_S, announce, prepare, run_server
+from hayhooks.server.reconcile import Shared
+from hayhooks.server.state_directory import state_directory
+from hayhooks.settings import AppSettings
+from hayhooks.store.disk import DiskStore
+from hayhooks.telemetry import log, log_error
+
+_SLACK_S = 5.0  # a worker ends itself before that
+
+
+def run_workers(given: dict[str, Any], settings: AppSettings, sockets: Sequence[socket.socket], count: int) -> int:
+    """Serve with *count* processes until a signal says stop; the exit code.
+
+    All accept from the same *sockets*, so a worker that dies takes no waiting connection with it.
+    """
+    # Decided once: a worker that could not write there would keep a state of its own.
+    directory = state_directory(settings)
+    os.environ["HAYHOOKS_STATE_DIR"] = str(directory)
+    # Once, not in every worker: what a crash has interrupted is finished, what it left is removed.
+    store = DiskStore(Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
+    store.find()
+    store.close()
+    Shared.forget(directory)
+    return _Supervisor(given, settings, sockets, count).run()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Worker:
+    process: SpawnProcess
+    is_ready: Connection
+
+
+class _Supervisor:
+    def __init__(
+        self, given: dict[str, Any], settings: AppSettings, sockets: Sequence[socket.socket], count: int
+    ) -> None:
+        self._given = given
+        self._settings = settings
+        self._sockets = sockets
+        self._count = count
+        self._spawn = multiprocessing.get_context("spawn")
+        # Never written to: it ends when this process does, however it does, and the workers with it.
+        self._life, self._own_life = self._spawn.Pipe(duplex=False)
+        self._workers: list[_Worker] = []
+        self._ready: set[_Worker] = set()
+        self._is_announced = False
+        self._is_stopping = False
+        self._code = 0
+
+    def run(self) -> int:
+        with _signals() as signals:
+            self._workers = [self._start() for _ in range(self._count)]
+            while self._workers:
+                sentinels = {worker.process.sentinel: worker for worker in self._workers}
+                starting = {worker.is_ready: worker for worker in self._workers if worker not in self._ready}
+                for happened in wait([signals, *sentinels, *starting]):
+                    if happened is signals:
+                        self._on_signals(signals.recv(64))
+                    elif isinstance(happened, Connection):
+                        self._on_ready(starting[happened])
+                    elif isinstance(happened, int):
+                        self._on_end(sentinels[happened])
+        return self._code
+
+    def _start(self) -> _Worker:
+        is_ready, tell_ready = self._spawn.Pipe(duplex=False)
+        arguments = (self._given, list(self._sockets), self._life, tell_ready)
+        process = self._spawn.Process(target=work, args=arguments, name="hayhooks-worker")
+        process.start()
+        tell_ready.close()
+        return _Worker(process, is_ready)
+
+    def _on_ready(self, worker: _Worker) -> None:
+        if worker not in self._workers:
+            return
+        try:
+            worker.is_ready.recv()
+        except EOFError:  # it ended instead
+            self._on_end(worker)
+            return
+        self._ready.add(worker)
+        if not self._is_announced and len(self._ready) == self._count:
+            self._is_announced = True
+            announce(self._settings, self._sockets)
+
+    def _on_end(self, worker: _Worker) -> None:
+        if worker not in self._workers:
+            return
+        worker.process.join()
+        worker.is_ready.close()
+        self._workers.remove(worker)
+        if self._is_stopping:
+            return
+        if worker not in self._ready:
+            # It would fail in the same way again.
+            log.error("A worker could not start; stopping.")
+            self._code = worker.process.exitcode or 1
+            self._stop()
+        else:
+            self._ready.discard(worker)
+            log.error("Worker {} died ({}); starting another", worker.process.pid, worker.process.exitcode)
+            self._workers.append(self._start())
+
+    def _on_signals(self, numbers: bytes) -> None:
+        for number in numbers:
+            if self._is_stopping and number == signal.SIGINT:
+                self._kill()
+            elif number in (signal.SIGINT, signal.SIGTERM):
+                self._stop()
+
+    def _stop(self) -> None:
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        for worker in self._workers:
+            worker.process.terminate()
+        timer = threading.Timer(self._settings.graceful_shutdown_timeout + CLOSING_S + _SLACK_S, self._kill)
+        timer.daemon = True
+        timer.start()
+
+    def _kill(self) -> None:
+        for worker in list(self._workers):
+            worker.process.kill()
+
+
+def work(given: dict[str, Any], sockets: list[socket.socket], parent_life: Connection, tell_ready: Connection) -> None:
+    """One worker: the target of its process."""
+    threading.Thread(target=_end_with, args=(parent_life,), daemon=True).start()
+    settings = prepare(given)
+    app = HayhooksApp(settings, is_shared=True)
+    sys.exit(run_server(app, settings, sockets, partial(tell_ready.send, True)))
+
+
+def _end_with(parent_life: Connection) -> None:
+    try:
+        parent_life.recv()
+    except (EOFError, OSError):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """A socket from which the numbers of the signals that arrive can be read."""
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: None) for number in wanted}
+    old = signal.set_wakeup_fd(writer.fileno())
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(old)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        reader.close()
+        writer.close()
