@@ -1,4 +1,4 @@
-"""The servers that can be measured, each in an environment of its own under ``bench/.envs``."""
+"""The servers that can be measured, each in an environment of its own under ``.cache/bench``."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 BENCH = Path(__file__).parent
 ROOT = BENCH.parent
-ENVS = BENCH / ".envs"
+ENVS = BENCH.parent / ".cache" / "bench"
 REPORTED = ("hayhooks", "haystack-ai", "fastapi", "starlette", "pydantic", "uvicorn", "uvloop", "httptools")
 
 _ASGI = ("haystack-ai", "python-multipart", "uvicorn[standard]", "fastapi")

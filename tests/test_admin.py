@@ -268,7 +268,8 @@ SOURCES: dict[str, tuple[str | dict[str, str], list[str]]] = {
         wrapper(
             setup="self.pipeline = Pipeline()\nself.pipeline.add_component('llm', OpenAIChatGenerator(KEY))",
             head=(
-                "from haystack import Pipeline\nfrom haystack.utils import Secret\nKEY = Secret.from_env_var('NO_SUCH_KEY')\n"
+                "from haystack import Pipeline\nfrom haystack.utils import Secret\n"
+                "KEY = Secret.from_env_var('NO_SUCH_KEY')\n"
                 "from haystack.components.generators.chat import OpenAIChatGenerator"
             ),
         ),

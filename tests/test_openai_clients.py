@@ -14,6 +14,7 @@ from haystack.tools.tool import Tool
 from haystack.utils import Secret
 from openai import AsyncOpenAI, OpenAI
 
+from hayhooks.core.haystack.platform import MAJOR
 from hayhooks.testing import RunningServer, running_server
 from tests.support.chat_wrappers import CHAT_WRAPPERS, write_wrappers
 from tests.support.model_server import Failure, ModelServer, ToolCall
@@ -283,6 +284,10 @@ async def test_haystacks_generator_answers_and_streams_asynchronously(server: Ru
 
     [streamed] = (await made.run_async(messages, streaming_callback=hear))["replies"]
     assert streamed.text == "".join(words) == "Echo: one two"
+    if MAJOR >= 3:
+        await made.close_async()
+    elif made.async_client is not None:
+        await made.async_client.close()
 
 
 @pytest.mark.parametrize("streams", [False, True])

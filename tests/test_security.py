@@ -17,6 +17,12 @@ KEY = "correct horse battery staple"
 web = httpx.Client()  # one for all: each would read the certificates of the machine anew
 
 
+@pytest.fixture(scope="module", autouse=True)
+def closing() -> Iterator[None]:
+    with web:
+        yield
+
+
 def pipelines(directory: Path) -> Path:
     (directory / "pipelines" / "greet").mkdir(parents=True)
     (directory / "pipelines" / "greet" / "pipeline_wrapper.py").write_text(wrapper())

@@ -106,10 +106,12 @@ def test_a_call_that_never_ends_is_given_up_after_the_timeout(
     tmp_path: Path, name: str, callers: list[threading.Thread]
 ) -> None:
     with run(write(tmp_path, name, "torn"), timeout_s=1) as server:  # type: ignore[attr-defined]
-        call(address(server), name, callers)
+        answers = call(address(server), name, callers)
         server.wait_for(f"{name} runs")
         server.end(signal.SIGTERM)  # it ends at all: nothing else ends the hook
+        callers[0].join()
         assert "torn down" in server.output
+        assert answers == [{"detail": "The server is stopping.", "kind": "unavailable"}]
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path: Path, callers: list[threading.Thread]) -> None:

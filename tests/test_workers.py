@@ -15,7 +15,7 @@ from tests.support.wrapper_source import wrapper
 
 # Says which process answers.
 SOURCE = "import os\n" + wrapper().replace("'hello ' + name", "f'{NUMBER} {os.getpid()}'")
-COUNT = 3
+COUNT = 2
 
 
 def source(number: int) -> str:

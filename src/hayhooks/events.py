@@ -10,7 +10,7 @@ NotificationType = Literal["info", "success", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class PipelineEvent:
-    """Something for the person who watches; on the wire it is ``data: {"event": {"type": ..., "data": ...}}``."""
+    """Something for the person who watches; a chat stream carries it as the ``event`` of a chunk without choices."""
 
     type: str
     data: Any  # what JSON can hold; its shape belongs to the type

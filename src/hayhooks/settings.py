@@ -1,5 +1,6 @@
 """Every setting of the server: from ``HAYHOOKS_*`` variables and a ``.env`` file of the working directory or above."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -123,6 +124,8 @@ class AppSettings(BaseSettings):
         known = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
         found = _OTHER_LEVELS.get(level.strip().upper(), level.strip().upper())
         if found not in known:
+            if level == os.environ.get("LOG"):  # somebody else's variable, the path of a file perhaps
+                return "INFO"
             raise ValueError(f"must be one of {', '.join(known)}")
         return found
 

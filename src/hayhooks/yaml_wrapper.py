@@ -4,6 +4,7 @@ import inspect
 from pathlib import Path
 from typing import Any, Literal
 
+from hayhooks.core.errors import InvalidRequest
 from hayhooks.core.haystack.inputs import coerce_pipeline_inputs
 from hayhooks.core.haystack.yaml import YAMLPipeline, load, read_spec
 from hayhooks.wrapper import BasePipelineWrapper
@@ -74,4 +75,9 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
 
     def run_pipeline(self, data: dict[str, Any]) -> dict[str, Any]:
         """Run the pipeline as Haystack does: inputs by component in, outputs by component out."""
-        return self.pipeline.run(coerce_pipeline_inputs(self.pipeline, data))  # type: ignore[no-any-return]
+        try:
+            inputs = coerce_pipeline_inputs(self.pipeline, data)
+            self.pipeline.validate_input(inputs)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from None
+        return self.pipeline.run(inputs)  # type: ignore[no-any-return]

@@ -265,6 +265,39 @@ def echo_words(messages):
 @component
 class Counting""",
 )
+_ENDLESS = (
+    _SCRIPTED.replace(
+        "@component\nclass Counting",
+        """import asyncio, contextlib, socket
+from haystack.dataclasses import StreamingChunk
+
+@contextlib.contextmanager
+def telling(messages):
+    try:
+        yield
+    finally:
+        socket.create_connection(("127.0.0.1", int(messages[-1].text))).close()
+
+@component
+class Endless:
+    @component.output_types(replies=list[ChatMessage])
+    def run(self, messages: list[ChatMessage], streaming_callback=None):
+        with telling(messages):
+            while True:
+                streaming_callback(StreamingChunk("on "))
+
+    @component.output_types(replies=list[ChatMessage])
+    async def run_async(self, messages: list[ChatMessage], streaming_callback=None):
+        with telling(messages):
+            while True:
+                await streaming_callback(StreamingChunk("on "))
+                await asyncio.sleep(0)
+
+@component
+class Counting""",
+    )
+    + '        self.pipeline.add_component("llm", Endless())\n'
+)
 _THINK = _ECHO.replace("ScriptedGenerator(echo_words)", "ScriptedGenerator(THINKING)")
 _SYNC = "\n    def run_chat_completion(self, model, messages, body):\n"
 _ASYNC = "\n    async def run_chat_completion_async(self, model, messages, body):\n"
@@ -325,6 +358,8 @@ class PipelineWrapper(BasePipelineWrapper):
     def run_chat_completion(self, model, messages, body):
         return ChatMessage.from_assistant("It is 42", reasoning="Let me think.")
 """,
+    "endless_sync": _ENDLESS + _SYNC + f"        return streaming_generator(self.pipeline, {_GIVEN})\n",
+    "endless_async": _ENDLESS + _ASYNC + f"        return async_streaming_generator(self.pipeline, {_GIVEN})\n",
     "pipeline_silent": _SCRIPTED
     + '        self.pipeline.add_component("llm", Counting(0, 0))\n'
     + _SYNC

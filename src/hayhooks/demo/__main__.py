@@ -1,6 +1,7 @@
 """``python -m hayhooks.demo [--host HOST] [--port PORT]``: serve the demo pipeline and say what to try."""
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -34,11 +35,12 @@ def main(host: str, port: int) -> None:
         model = "It quotes the manual and needs no model. With OPENAI_API_KEY set, a model answers."
     # On standard error, where the server's own log goes: the two stay in order.
     sys.stderr.write(_TRY.format(url=f"http://{host}:{port}", model=model))
-    with tempfile.TemporaryDirectory(prefix="hayhooks-demo-") as state:
-        os.environ.setdefault("HAYHOOKS_STATE_DIR", state)
+    with tempfile.TemporaryDirectory(prefix="hayhooks-demo-") as home:
+        # A copy: what is deployed to the demo must not end up among its own files.
+        pipelines = shutil.copytree(PIPELINES, Path(home) / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
         from hayhooks.server.main import serve  # slow to import: the text above comes first
 
-        serve(host=host, port=port, pipelines_dir=str(PIPELINES))
+        serve(host=host, port=port, pipelines_dir=str(pipelines))
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ class Threads:
                 job = jobs.get(timeout=self._keep_idle_s)
             except Empty:  # only the loop may decide to let a thread go
                 self._mailbox.post(self._shrink)
-                job = jobs.get()
+                continue
             if job is None:
                 return
             job()

@@ -106,8 +106,7 @@ def _run(name: str, entry: Entry, schemas: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
     answer: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}RunResponse"}}}
     if entry.streams is not None:
-        kind = "text/event-stream" if entry.streams == "sse" else "text/plain"
-        answer = {kind: {"schema": {"type": "string"}}}
+        answer = {"text/event-stream": {}} if entry.streams == "sse" else {"text/plain": {"schema": {"type": "string"}}}
     elif entry.response_schema is None:
         answer["*/*"] = {}  # nothing says that it is not a file or a stream
     summary = entry.description.strip().partition("\n\n")[0]
@@ -154,7 +153,7 @@ def _chat(name: str, entry: Entry) -> dict[str, Any]:
     }
     answer = {
         "application/json": {"schema": {"$ref": "#/components/schemas/ChatCompletion"}},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {},
     }
     return {
         "operationId": f"chat_{_identifier(name)}",

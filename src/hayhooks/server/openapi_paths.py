@@ -161,7 +161,7 @@ def fixed_paths() -> dict[str, dict[str, Any]]:
         "description": "A chat completion, or with `stream` its chunks as server-sent events",
         "content": {
             "application/json": {"schema": _ref("ChatCompletion")},
-            "text/event-stream": {"schema": STRING},
+            "text/event-stream": {},
         },
     }
     form = _object(

@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hayhooks.core.errors import HayhooksError, InvalidRequest, Kind, RunFailed, TooLarge
+from hayhooks.core.errors import HayhooksError, InvalidRequest, Kind, RunFailed, TooLarge, Unavailable
 
 Header = tuple[bytes, bytes]
 
@@ -378,8 +378,11 @@ def errors_answered(
             await app(scope, receive, watched)
         except ClientGone:
             return
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            # uvicorn says why it cancels what outlives its patience; any other canceller wants to hear of it.
+            if has_begun or "shutdown" not in str(error):
+                raise
+            await answer(Unavailable("The server is stopping."), send)
         except Exception as error:
             if not isinstance(error, (HayhooksError, HTTPException, MethodNotAllowed)):
                 log(f"{scope['method']} {scope['path'][:200]} failed", error)

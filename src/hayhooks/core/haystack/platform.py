@@ -1,12 +1,8 @@
 """The installed Haystack: its major version and the names that differ between 2 and 3."""
 
-import os
 import sys
 from importlib.metadata import version
 from typing import Any
-
-# Haystack reports usage to its makers unless told otherwise. A server keeps quiet unless its owner speaks.
-os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 
 from haystack import Pipeline
 from haystack.core.component import component

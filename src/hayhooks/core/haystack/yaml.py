@@ -74,8 +74,8 @@ def read_spec(source: str) -> PipelineSpec:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise InvalidYAML(f"Not valid YAML: {error.problem or error}{where}") from None
-    except yaml.YAMLError as error:
-        raise InvalidYAML(f"Not valid YAML: {error}") from None
+    except (yaml.YAMLError, TypeError) as error:  # Haystack makes a tag that asks for an object a TypeError
+        raise InvalidYAML(f"Not valid YAML: {error.__cause__ or error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("components"), dict):
         raise InvalidYAML("Not a pipeline: a pipeline YAML is a mapping with the key 'components'.")
     result = document.get("result")
@@ -156,7 +156,7 @@ def _inputs(declared: Any) -> dict[str, tuple[tuple[str, str], ...]]:
         listed = [targets] if isinstance(targets, str) else targets
         if not _is_list_of_str(listed) or not listed:
             raise InvalidYAML(f"Input {name!r} must be 'component.socket' or a list of them.")
-        if not str(name).isidentifier() or keyword.iskeyword(str(name)):
+        if not str(name).isidentifier() or keyword.iskeyword(str(name)) or name == "self":
             raise InvalidYAML(f"Input {name!r} must be a name of letters, digits and '_', and no word of Python's.")
         resolved[str(name)] = tuple(_target("Input", name, target) for target in listed)
     return resolved
@@ -196,10 +196,12 @@ def _parameter(name: str, sockets: Sequence[Mapping[str, Any]]) -> inspect.Param
     """A request field that fans out: optional only when every socket has a default."""
     mandatory = [socket for socket in sockets if socket["is_mandatory"]]
     first = (mandatory or list(sockets))[0]
+    # Of a wrapper's hook, ``headers: Any`` means the request's headers; here it is an input like every other.
+    annotation = object if name == "headers" and first["type"] is Any else first["type"]
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
-        annotation=first["type"],
+        annotation=annotation,
         default=inspect.Parameter.empty if mandatory else first.get("default_value"),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,8 @@ from hayhooks.core.haystack.schema import teach_pydantic
 from hayhooks.engines.inline.build import build
 from hayhooks.engines.loader import collect
 from hayhooks.engines.threads import Mailbox, Threads
+
+_GATHER_S = 0.05
 
 
 class InlineEngine:
@@ -61,7 +64,7 @@ class InlineEngine:
                 yaml_result=self._yaml_result,
                 streaming_components=self._streaming_components,
                 threads=self._get_threads,
-                forget=self._collect,
+                forget=self._forget,
             )
         except BaseException:
             self._has_garbage = True
@@ -71,9 +74,14 @@ class InlineEngine:
         assert self._threads is not None, "the engine has not been started"
         return self._threads
 
-    def _collect(self) -> None:
-        # One at a time, and once for all that come while it runs: each costs as much as the first.
+    def _forget(self) -> None:
         self._has_garbage = True
+        if not self._garbage.locked():
+            # Collecting stops every thread for as long as it takes: those that are retired together share it.
+            time.sleep(_GATHER_S)
+        self._collect()
+
+    def _collect(self) -> None:
         while self._has_garbage and self._garbage.acquire(blocking=False):
             try:
                 self._has_garbage = False

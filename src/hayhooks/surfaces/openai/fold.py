@@ -111,6 +111,7 @@ class Chunked:
         self._tail = b',"logprobs":null,"finish_reason":null}]}\n\n'
         self._text_tail = b"}" + self._tail
         self._usage_head = b"data: " + frame + b',"choices":[],"usage":'
+        self._event_head = b"data: " + frame + b',"choices":[],"event":'
         self._last_head = b"data: " + frame + b',"choices":'
         self._has_role = False
 
@@ -170,8 +171,8 @@ class Chunked:
 
     def _other(self, event: Event, parts: list[bytes]) -> None:
         if isinstance(event, UserEvent):
-            frame = {"event": {"type": event.type, "data": event.data}}
-            parts.append(b"data: " + _json(frame) + b"\n\n")
+            # A whole chunk without choices: clients that know nothing of events skip it, others look for the key.
+            parts += (self._event_head, _json({"type": event.type, "data": event.data}), b"}\n\n")
         elif isinstance(event, Usage):
             self._ending.note_usage(event)
         elif isinstance(event, Completion):

@@ -1,0 +1,20 @@
+"""The task model: names chats, tags them and thinks of what could be asked next. Everything is answered the same."""
+
+import json
+from typing import Any
+
+from hayhooks import BasePipelineWrapper
+
+# Open WebUI takes from a task's answer the field that it asked for.
+ANSWER = {"title": "Named by the clerk", "tags": ["Kettles"], "follow_ups": ["Do we have red ones?"]}
+
+
+class PipelineWrapper(BasePipelineWrapper):
+    """Has no pipeline and gives plain answers: text in one piece."""
+
+    def setup(self) -> None:
+        """Need nothing."""
+
+    def run_chat_completion(self, model: str, messages: list[dict[str, Any]], body: dict[str, Any]) -> str:
+        """Give the answer."""
+        return json.dumps(ANSWER)
