@@ -22,7 +22,7 @@ from tests.support.readme import ROOT
 
 NEEDED = (
     "kinds", "pipeline_sync", "pipeline_async", "model_stream", "model_stream_async", "tool_agent_sync",
-    "client_tools_stream", "failing", "one_at_a_time", "reasoning_sync", "mirror",
+    "client_tools_stream", "failing", "one_at_a_time", "reasoning_sync", "events",
 )  # fmt: skip
 WEATHER = Tool(
     name="weather",
@@ -186,6 +186,23 @@ def test_the_sdk_reads_over_heartbeats(tmp_path: Path, models: ModelServer) -> N
     assert "".join(words) == "At last."
 
 
+def test_the_sdk_reads_over_events(client: OpenAI) -> None:
+    with client.chat.completions.stream(model="events", messages=[{"role": "user", "content": "x"}]) as stream:
+        final = stream.get_final_completion()
+    assert final.choices[0].message.content == "Found it."
+    chunks = client.chat.completions.create(model="events", messages=[{"role": "user", "content": "x"}], stream=True)
+    extras = [chunk.model_extra or {} for chunk in chunks]
+    events = [extra["event"]["type"] for extra in extras if "event" in extra]
+    assert events == ["status", "notification", "source", "status"]
+
+
+def test_the_sdk_keeps_reasoning(client: OpenAI) -> None:
+    completion = client.chat.completions.create(model="reasoning_sync", messages=[{"role": "user", "content": "x"}])
+    message = completion.choices[0].message
+    assert message.content == "It is 42"
+    assert (message.model_extra or {})["reasoning_content"] == "Let me think."
+
+
 async def test_the_async_sdk_completes_and_streams(async_client: AsyncOpenAI) -> None:
     completion = await async_client.chat.completions.create(
         model="model_stream_async", messages=[{"role": "user", "content": "one two"}]
@@ -288,6 +305,13 @@ async def test_haystacks_generator_answers_and_streams_asynchronously(server: Ru
         await made.close_async()
     elif made.async_client is not None:
         await made.async_client.close()
+
+
+def test_haystacks_generator_reads_over_events(server: RunningServer) -> None:
+    words: list[str] = []
+    made = generator(server, "events", streaming_callback=lambda chunk: words.append(chunk.content))
+    [reply] = made.run([ChatMessage.from_user("x")])["replies"]
+    assert reply.text == "".join(words) == "Found it."
 
 
 @pytest.mark.parametrize("streams", [False, True])

@@ -50,7 +50,7 @@ async function listsModels(page) {
   for (const name of ["ask_docs", "stock_agent"]) {
     await page.getByRole("option", { name: `Select ${name} model` }).waitFor();
   }
-  await page.waitForLoadState("networkidle"); // the models' icons
+  await page.waitForFunction(() => [...document.querySelectorAll("[role=option] img")].every((icon) => icon.naturalWidth));
   await picture(page, "models");
   // Deployed while Open WebUI runs: there when its page is loaded again.
   for (const name of ["counter", "failing"]) await deploy(name);
