@@ -50,7 +50,8 @@ async function listsModels(page) {
   for (const name of ["ask_docs", "stock_agent"]) {
     await page.getByRole("option", { name: `Select ${name} model` }).waitFor();
   }
-  await page.waitForFunction(() => [...document.querySelectorAll("[role=option] img")].every((icon) => icon.naturalWidth));
+  const isLoaded = () => [...document.querySelectorAll("[role=option] img")].every((icon) => icon.naturalWidth);
+  await page.waitForFunction(isLoaded);
   await picture(page, "models");
   // Deployed while Open WebUI runs: there when its page is loaded again.
   for (const name of ["counter", "failing"]) await deploy(name);
