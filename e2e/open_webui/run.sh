@@ -18,7 +18,11 @@ if [ ! -e "$environment/.ready" ]; then
   "$environment/bin/uv" pip install --quiet --python "$environment/bin/python" "open-webui==$version"
   touch "$environment/.ready"
 fi
-npm install --prefix "$here" --silent --no-package-lock --no-audit --no-fund
+# Not in this directory: the project's own checks read what is in it.
+modules=$root/.cache/open-webui/node
+mkdir -p "$modules"
+cp "$here/package.json" "$here/chat.mjs" "$modules"
+npm install --prefix "$modules" --silent --no-package-lock --no-audit --no-fund
 
 work=$(mktemp -d)
 processes=()
@@ -66,4 +70,5 @@ mkdir "$work/data"
 processes+=($!)
 answers "$OPEN_WEBUI/health"
 
-node "$here/chat.mjs"
+export PIPELINES=$here/pipelines
+node "$modules/chat.mjs"
