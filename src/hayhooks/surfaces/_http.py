@@ -1,12 +1,10 @@
-"""What HTTP surfaces share: reading bodies, sending answers, and noticing that the caller has left."""
+"""What HTTP surfaces share: reading bodies, sending whole answers, and the one shape of an error."""
 
 import asyncio
 import json
-import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -34,8 +32,6 @@ STATUS: dict[Kind, int] = {
 _BODILESS = (204, 205, 304)  # an HTTPException may have any status
 
 JSON: Header = (b"content-type", b"application/json")
-# What keeps a stream moving: caches hold nothing back, nginx does not buffer.
-STREAM_HEADERS: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,162 +199,6 @@ def traceback_of(error: BaseException) -> str | None:
     """The traceback of the user's code behind *error*, when there is one."""
     cause = error.__cause__
     return "".join(traceback.format_exception(cause)) if cause is not None else None
-
-
-class cancel_on_disconnect:  # noqa: N801 - used as a statement, like a function
-    """``async with cancel_on_disconnect(receive):`` stops the body when the caller leaves, and goes on after it.
-
-    The request's body must have been read. Watching starts when the body has taken ``_PATROL_S`` seconds or more:
-    most answers are sooner, and a task for each would cost more than they do.
-    """
-
-    __slots__ = ("_receive", "_task", "_watcher", "has_fired")
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._task: asyncio.Task[Any] | None = None
-        self._watcher: asyncio.Task[None] | None = None
-        self.has_fired = False
-
-    async def __aenter__(self) -> "cancel_on_disconnect":
-        self._task = asyncio.current_task()
-        _patrol.add(self)
-        return self
-
-    def start(self) -> None:
-        """Watch from now on: a stream has begun."""
-        _patrol.remove(self)
-        if self._watcher is None:
-            self._watcher = asyncio.ensure_future(self._watch())
-
-    def stop(self) -> None:
-        """Watch no longer: the answer is out, and what still runs is not for the caller."""
-        _patrol.remove(self)
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        self.stop()
-        if self.has_fired and kind is asyncio.CancelledError and self._task is not None:
-            # Ours, unless somebody else cancelled the task as well.
-            return self._task.uncancel() == 0
-        return False
-
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.has_fired = True
-        if self._task is not None:
-            self._task.cancel()
-
-
-class _Patrol(threading.local):
-    """Starts the watchers of what takes long: one timer for all, not one for each. One per event loop's thread."""
-
-    def __init__(self) -> None:
-        self._fresh: set[cancel_on_disconnect] = set()
-        self._seen: set[cancel_on_disconnect] = set()  # those that the last round found already there
-        self._is_walking = False
-
-    def add(self, watching: cancel_on_disconnect) -> None:
-        """Look after *watching*."""
-        self._fresh.add(watching)
-        if not self._is_walking:
-            self._is_walking = True
-            asyncio.get_running_loop().call_later(_PATROL_S, self._round)
-
-    def remove(self, watching: cancel_on_disconnect) -> None:
-        """It is over, or watches by itself."""
-        self._fresh.discard(watching)
-        self._seen.discard(watching)
-
-    def _round(self) -> None:
-        for watching in list(self._seen):
-            watching.start()
-        self._seen, self._fresh = self._fresh, set()
-        self._is_walking = bool(self._seen)
-        if self._is_walking:
-            asyncio.get_running_loop().call_later(_PATROL_S, self._round)
-
-
-_PATROL_S = 0.05
-_patrol = _Patrol()
-
-
-class StreamSender:
-    """Sends a stream whose headers wait for its first bytes, so that an early failure still gets a status.
-
-    While nothing comes it sends *heartbeat* every *heartbeat_s* seconds of silence, where the format has one.
-    """
-
-    __slots__ = (
-        "_handle",
-        "_headers",
-        "_heartbeat",
-        "_heartbeat_s",
-        "_last",
-        "_loop",
-        "_send",
-        "_tasks",
-        "has_begun",
-        "has_ended",
-    )
-
-    def __init__(
-        self, send: Send, headers: Sequence[Header], heartbeat: bytes | None = None, heartbeat_s: float = 15.0
-    ) -> None:
-        self._send = send
-        self._headers = [*headers, *STREAM_HEADERS]
-        self._heartbeat = heartbeat
-        self._heartbeat_s = heartbeat_s
-        self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
-        self._handle: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.has_begun = False
-        self.has_ended = False
-        if heartbeat is not None:
-            self._handle = self._loop.call_later(heartbeat_s, self._tick)
-
-    async def write(self, data: bytes) -> None:
-        """Send *data*; waits while the caller is slow to read."""
-        if self.has_ended:  # a heartbeat that came late
-            return
-        if not self.has_begun:
-            await self._begin()
-        self._last = self._loop.time()
-        if data:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def end(self, data: bytes = b"") -> None:
-        """Send *data* and say that it is all."""
-        self.close()
-        self.has_ended = True
-        if not self.has_begun:
-            await self._begin()
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
-
-    def close(self) -> None:
-        """No more heartbeats."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    async def _begin(self) -> None:
-        self.has_begun = True
-        await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
-
-    def _tick(self) -> None:
-        silent_s = self._loop.time() - self._last
-        if silent_s >= self._heartbeat_s:
-            assert self._heartbeat is not None
-            task = self._loop.create_task(self.write(self._heartbeat))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            silent_s = 0.0
-        self._handle = self._loop.call_later(self._heartbeat_s - silent_s, self._tick)
 
 
 def errors_answered(

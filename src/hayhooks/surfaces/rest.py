@@ -18,17 +18,17 @@ from hayhooks.surfaces._http import (
     JSON,
     Header,
     HTTPOptions,
-    MethodNotAllowed,
-    StreamSender,
-    cancel_on_disconnect,
     error_body,
     errors_answered,
     header,
     read_body,
+    require,
     require_json,
     send_bytes,
     send_json,
 )
+from hayhooks.surfaces._leaving import cancel_on_disconnect
+from hayhooks.surfaces._streams import StreamSender
 
 VIA = "rest"
 TEXT: Header = (b"content-type", b"text/plain; charset=utf-8")
@@ -44,8 +44,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
-        if scope["method"] != "POST":
-            raise MethodNotAllowed("POST")
+        require(scope, "POST")
         entry = runtime.live[name].deployment.entries.get("run_api")
         if entry is None:
             raise EntryNotFound(name, "run_api")
@@ -63,8 +62,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
 
     async def legacy(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
-        if scope["method"] != "POST":
-            raise MethodNotAllowed("POST")
+        require(scope, "POST")
         require_json(header(scope, b"content-type"))
         data = _json_object(await read_body(scope, receive, options.max_body_bytes))
         async with (

@@ -53,13 +53,21 @@ class _Invocation:
     """What all kinds of invocation share: who to tell when no user code runs any more."""
 
     def __init__(
-        self, hook: Callable[..., Any], arguments: dict[str, Any], context: RunContext, result: ResultModel | None
+        self,
+        hook: Callable[..., Any],
+        arguments: dict[str, Any],
+        context: RunContext,
+        result: ResultModel | None,
+        threads: Threads,
+        mailbox: Mailbox,
     ) -> None:
         self.is_finished = False
         self._hook = hook
         self._arguments = arguments
         self._context = context
         self._result = result
+        self._threads = threads
+        self._mailbox = mailbox
         self._callbacks: list[Callable[[], None]] = []
 
     def on_finished(self, callback: Callable[[], None]) -> None:
@@ -84,18 +92,8 @@ class _Invocation:
 class ThreadInvocation(_Invocation):
     """A sync hook, run to its end in one thread: a stream is produced there too, with no second thread."""
 
-    def __init__(
-        self,
-        hook: Callable[..., Any],
-        arguments: dict[str, Any],
-        context: RunContext,
-        result: ResultModel | None,
-        threads: Threads,
-        mailbox: Mailbox,
-    ) -> None:
-        super().__init__(hook, arguments, context, result)
-        self._threads = threads
-        self._mailbox = mailbox
+    def __init__(self, *call: Any) -> None:
+        super().__init__(*call)
         self._bridge: ThreadBridge | None = None
         self._future: asyncio.Future[Reply] | None = None
 
@@ -188,18 +186,8 @@ class ThreadInvocation(_Invocation):
 class LoopInvocation(_Invocation):
     """An async hook, run in its caller's task; what it streams is produced by a task of its own."""
 
-    def __init__(
-        self,
-        hook: Callable[..., Any],
-        arguments: dict[str, Any],
-        context: RunContext,
-        result: ResultModel | None,
-        threads: Threads,
-        mailbox: Mailbox,
-    ) -> None:
-        super().__init__(hook, arguments, context, result)
-        self._threads = threads
-        self._mailbox = mailbox
+    def __init__(self, *call: Any) -> None:
+        super().__init__(*call)
         self._inner: _Producer | ThreadInvocation | None = None
 
     async def reply(self) -> Reply:

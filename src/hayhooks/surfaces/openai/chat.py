@@ -13,14 +13,15 @@ from hayhooks.surfaces._http import (
     Header,
     HTTPOptions,
     MethodNotAllowed,
-    StreamSender,
-    cancel_on_disconnect,
     header,
     read_body,
+    require,
     require_json,
     send_bytes,
     send_json,
 )
+from hayhooks.surfaces._leaving import cancel_on_disconnect
+from hayhooks.surfaces._streams import StreamSender
 from hayhooks.surfaces.openai.errors import error_answer
 from hayhooks.surfaces.openai.fold import Chunked, Whole
 
@@ -48,8 +49,7 @@ class Chat:
     async def _answer(self, model: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         options = self._options
         try:
-            if scope["method"] != "POST":
-                raise MethodNotAllowed("POST")
+            require(scope, "POST")
             require_json(header(scope, b"content-type"))
             body = read_chat_body(await read_body(scope, receive, options.max_body_bytes), model)
             model = body["model"]

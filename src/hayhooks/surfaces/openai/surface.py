@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks.core.deployment import Deployment
 from hayhooks.core.errors import DeploymentNotFound, HayhooksError
 from hayhooks.core.runtime import Runtime
-from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed, errors_answered, route_path, send_json
+from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed, errors_answered, require, route_path, send_json
 from hayhooks.surfaces.openai.chat import ENTRY, Chat
 from hayhooks.surfaces.openai.errors import error_answer, error_object
 
@@ -30,10 +30,10 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
             return
         try:
             if path == "/models":
-                _require_get(scope)
+                require(scope, "GET", "HEAD")
                 await send_json(send, 200, {"object": "list", "data": models(runtime)})
             elif path.startswith("/models/"):
-                _require_get(scope)
+                require(scope, "GET", "HEAD")
                 await send_json(send, 200, _model(runtime, unquote(path.removeprefix("/models/"))))
             else:
                 message = f"Unknown path {scope['path'][:200]!r}."
@@ -77,8 +77,3 @@ def _object(deployment: Deployment) -> dict[str, Any]:
 
 def _log(what: str, error: BaseException) -> None:
     logger.opt(exception=error).error("{}", what)
-
-
-def _require_get(scope: Scope) -> None:
-    if scope["method"] not in ("GET", "HEAD"):
-        raise MethodNotAllowed("GET")
