@@ -54,6 +54,7 @@ class ContractServer(LoopbackServer):
                 routes=[
                     Route("/status", self._status),
                     Route("/status/{name}", self._status_of),
+                    Route("/deployments/{name}", self._status_of),
                     Route("/openapi.json", self._openapi),
                     Route("/deploy_files", self._deploy, methods=["POST"]),
                     Route("/deploy-yaml", self._deploy, methods=["POST"]),
@@ -103,7 +104,7 @@ class ContractServer(LoopbackServer):
         if name == "missing":
             return _error(404, "not_found", f"No deployment named {name!r}.")
         extra = {"request_schema": REQUEST_SCHEMA, "streams": False} if self.has_request_schema else {}
-        return JSONResponse({"status": "Up!", "pipeline": name, **extra})
+        return JSONResponse({"name": name, **extra})
 
     async def _openapi(self, request: Request) -> Response:
         await self._record(request)

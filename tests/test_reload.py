@@ -42,7 +42,7 @@ def web() -> Iterator[httpx.Client]:
 @pytest.fixture
 def version(server: RunningServer, web: httpx.Client) -> Callable[[str], str | None]:
     def version(name: str) -> str | None:
-        found: str | None = web.get(f"{server.url}/status/{name}").json().get("version")
+        found: str | None = web.get(f"{server.url}/deployments/{name}").json().get("version")
         return found
 
     return version

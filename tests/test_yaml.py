@@ -108,7 +108,7 @@ def test_an_input_is_optional_when_its_socket_has_a_default(http: httpx.Client) 
     assert run(http, name, a="x") == {"out": "x|"}
     assert run(http, name, a="x", b="y") == {"out": "x|y"}
     assert run(http, name, a="x", template="new {{ a }}") == {"out": "new x"}
-    assert http.get("/status/optional").json()["request_schema"]["required"] == ["a"]
+    assert http.get("/deployments/optional").json()["request_schema"]["required"] == ["a"]
     missing = http.post(f"/{name}/run", json={"b": "y"})
     assert missing.status_code == 422
     assert missing.json()["errors"][0]["loc"] == ["body", "a"]
@@ -203,7 +203,7 @@ def test_description_and_skip_mcp_of_the_request_are_kept_with_the_yaml(
     assert kept.startswith(source)
     assert yaml.safe_load(kept)["description"] == 'It "greets":\n- #1'
     assert yaml.safe_load(kept)["skip_mcp"] is True
-    assert http.get("/status/described").json()["description"] == 'It "greets":\n- #1'
+    assert http.get("/deployments/described").json()["description"] == 'It "greets":\n- #1'
 
 
 @pytest.mark.parametrize(
@@ -293,5 +293,5 @@ def test_a_restart_and_the_setting_for_results_are_heeded(tmp_path: Path) -> Non
         assert http.get("/status").json()["pipelines"] == ["declared", "legacy", "mine"]
         assert run(http, "declared", x="a", y="b") == {"out": "hi a b"}
         assert run(http, "mine", x="a") == {"p": {"prompt": "hi a"}}
-        assert http.get("/status/declared").json()["description"] == "kept"
+        assert http.get("/deployments/declared").json()["description"] == "kept"
         assert http.post("/legacy", json={"p": {"x": "1"}}).json() == {"p": {"prompt": "1"}}

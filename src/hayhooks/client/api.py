@@ -42,10 +42,16 @@ class Client:
 
     def status_of(self, name: str) -> DeploymentStatus:
         """One live deployment, with the schema of what it takes."""
-        body = self._get(f"/status/{_segment(name)}")
+        try:
+            body = self._get(f"/deployments/{_segment(name)}")
+        except ServerRefused as refused:
+            if refused.status != 404:
+                raise
+            # Not live, or a server of version 2: this says which.
+            body = self._get(f"/status/{_segment(name)}")
         streams = body.get("streams")
         return DeploymentStatus(
-            body.get("pipeline", name), body.get("request_schema"), None if streams is None else bool(streams), body
+            body.get("name", name), body.get("request_schema"), None if streams is None else bool(streams), body
         )
 
     def openapi(self) -> Mapping[str, Any]:

@@ -71,6 +71,16 @@ SCHEMAS: dict[str, Any] = {
         version=STRING,
         deployments={"type": "array", "items": _ref("DeploymentSummary")},
     ),
+    "DeploymentDetails": {
+        "allOf": [
+            _ref("DeploymentSummary"),
+            _object(
+                request_schema={"type": "object", "description": "JSON Schema of the body that /{name}/run takes."},
+                file_fields={"type": "object", "additionalProperties": BOOLEAN},
+                streams={"enum": ["text", "sse", None]},
+            ),
+        ]
+    },
     "PipelineStatusResponse": _object(["status", "pipeline"], status={"const": "Up!"}, pipeline=STRING),
     "PipelineFilesRequest": _object(
         ["name", "files"],
@@ -89,9 +99,7 @@ SCHEMAS: dict[str, Any] = {
         save_file={**BOOLEAN, "default": True},
     ),
     "LegacyDeployRequest": _object(["name", "source_code"], name=NAME, source_code=STRING),
-    "DeployResponse": _object(
-        ["name", "success", "endpoint"], name=STRING, success={"const": True}, endpoint=STRING, version=STRING
-    ),
+    "DeployResponse": _object(["name", "success", "endpoint"], name=STRING, success={"const": True}, endpoint=STRING),
     "UndeployResponse": _object(["name", "success"], name=STRING, success={"const": True}),
     "ModelObject": _object(
         ["id", "object", "created", "owned_by"],
@@ -181,6 +189,25 @@ def fixed_paths() -> dict[str, dict[str, Any]]:
                 "status",
                 "Status of one deployment",
                 _json(_ref("PipelineStatusResponse")),
+                ERROR,
+                parameters=_name_parameter(),
+            )
+        },
+        "/deployments": {
+            "get": _operation(
+                "deployments_list",
+                "status",
+                "Describe all deployments",
+                _json({"type": "array", "items": _ref("DeploymentSummary")}),
+                ERROR,
+            )
+        },
+        "/deployments/{pipeline_name}": {
+            "get": _operation(
+                "deployment_get",
+                "status",
+                "Describe one deployment",
+                _json(_ref("DeploymentDetails")),
                 ERROR,
                 parameters=_name_parameter(),
             )

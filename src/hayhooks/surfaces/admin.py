@@ -30,7 +30,7 @@ from hayhooks.surfaces._http import (
     send_json,
 )
 
-READS = ("status", "draw")
+READS = ("status", "deployments", "draw")
 CHANGES = ("deploy", "deploy_files", "deploy-yaml", "undeploy")
 PREFIXES = (*READS, *CHANGES)
 
@@ -80,6 +80,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
     admin = _Admin(runtime, options)
     yield {
         "status": _method("GET", admin.status, options),
+        "deployments": _method("GET", admin.deployment, options),
         "draw": _method("GET", admin.draw, options),
         "deploy_files": _method("POST", admin.deploy_files, options),
         "deploy-yaml": _method("POST", admin.deploy_yaml, options),
@@ -98,14 +99,17 @@ class _Admin:
         if name is None:
             await send_json(send, 200, self._status(may_read_reasons=scope.get("may_manage", True)))
             return
-        if name not in self._runtime.live:
-            reason = self._runtime.failures.get(name)
-            if reason is not None and scope.get("may_manage", True):
-                raise NotLive(name, reason)
-            raise DeploymentNotFound(name)
-        deployment = self._runtime.get(name)
+        deployment = self._live(name, scope)
+        await send_json(send, 200, {"status": "Up!", "pipeline": deployment.name})
+
+    async def deployment(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = _argument(scope)
+        if name is None:
+            await send_json(send, 200, [summary(found) for _, found in sorted(self._runtime.deployments.items())])
+            return
+        deployment = self._live(name, scope)
         entry = deployment.entries.get("run_api")
-        body = {"status": "Up!", "pipeline": name, **summary(deployment)}
+        body = summary(deployment)
         if entry is not None:
             body |= {
                 "request_schema": entry.request_schema,
@@ -160,6 +164,12 @@ class _Admin:
         name = _argument(scope) or ""
         await self._runtime.undeploy(name)
         await send_json(send, 200, {"success": True, "name": name})
+
+    def _live(self, name: str, scope: Scope) -> Deployment:
+        reason = self._runtime.failures.get(name)
+        if name not in self._runtime.live and reason is not None and scope.get("may_manage", True):
+            raise NotLive(name, reason)
+        return self._runtime.get(name)
 
     def _status(self, *, may_read_reasons: bool) -> dict[str, Any]:
         deployments = sorted(self._runtime.deployments.items())
@@ -229,7 +239,7 @@ def _read_uploads(uploads: Sequence[Upload]) -> dict[str, bytes]:
 
 
 def _deployed(deployment: Deployment, endpoint: str) -> dict[str, Any]:
-    return {"name": deployment.name, "success": True, "endpoint": endpoint, "version": deployment.version}
+    return {"name": deployment.name, "success": True, "endpoint": endpoint}
 
 
 def _render(deployment: Deployment) -> bytes:
