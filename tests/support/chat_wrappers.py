@@ -164,14 +164,14 @@ _CLIENT_TOOLS = """
 from haystack.tools import Tool
 from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.dataclasses import ChatMessage
-from hayhooks import AsyncPipeline, BasePipelineWrapper, streaming_generator
+from hayhooks import BasePipelineWrapper, Pipeline, streaming_generator
 
 def tool(name):
     return Tool(name=name, description=name, parameters={"type": "object", "properties": {}}, function=print)
 
 class PipelineWrapper(BasePipelineWrapper):
     def setup(self):
-        self.pipeline = AsyncPipeline()
+        self.pipeline = Pipeline()
         tools = [tool("weather"), tool("time")]
         self.pipeline.add_component("llm", OpenAIChatGenerator(model="test-model", tools=tools))
 
@@ -394,7 +394,7 @@ class PipelineWrapper(BasePipelineWrapper):
     + f'        return (await self.pipeline.run_async({_GIVEN}))["on"]["replies"][0].text\n',
     "super_component": _SCRIPTED
     + """
-        inner = Pipeline()
+        inner = type(self.pipeline)()  # in Haystack 2, an asynchronous pipeline takes no other inside
         inner.add_component("inner", Counting(1, 2))
         self.pipeline.add_component("llm", SuperComponent(inner))
         self.pipeline.add_component("on", PassingOn())

@@ -49,9 +49,13 @@ class State:
         self._lock = threading.Lock()
         try:
             self._database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.execute(_SCHEMA)
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._database.execute(_SCHEMA)
+            except sqlite3.Error:
+                self._database.close()
+                raise
         except sqlite3.Error as error:
             raise OSError(f"The state database {path} cannot be opened: {error}") from error
 

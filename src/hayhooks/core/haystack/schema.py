@@ -6,6 +6,9 @@ from haystack.dataclasses import ChatMessage, Document
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
+from hayhooks.core.haystack.input_items import messages_of
+from hayhooks.core.haystack.platform import MAJOR
+
 _NULLABLE_STRING = {"anyOf": [{"type": "string"}, {"type": "null"}]}
 _DOCUMENT_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -29,6 +32,13 @@ _DOCUMENT_FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "sparse_embedding": (dict, "an object or null"),
 }
 _ABSENT = ("id", "meta")  # null is the same as nothing
+_PART_NAMES = {  # a field that only this kind of part has: the name of the kind
+    "origin": "tool_call_result",
+    "tool_name": "tool_call",
+    "reasoning_text": "reasoning",
+    "base64_image": "image",
+    "base64_data": "file",
+}
 _CHAT_MESSAGE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "title": "ChatMessage",
@@ -78,7 +88,15 @@ def _chat_message(data: dict[str, Any]) -> ChatMessage:
     content = data.get("content")
     if content is None or isinstance(content, str) or "tool_calls" in data or _has_openai_parts(content):
         return _from_openai(data)
-    return ChatMessage.from_dict(data)
+    return ChatMessage.from_dict({**data, "content": [_named_part(part) for part in content]})
+
+
+def _named_part(part: Any) -> Any:
+    """A part of a message under the name that Haystack's own form gives it; in answers the fields stand alone."""
+    if not isinstance(part, dict):
+        return part
+    name = next((name for field, name in _PART_NAMES.items() if field in part), None)
+    return part if name is None else {name: part}
 
 
 def _has_openai_parts(content: Any) -> bool:
@@ -90,7 +108,14 @@ def _from_openai(data: dict[str, Any]) -> ChatMessage:
     meta = message.pop("meta", None)
     if message.get("role") == "developer":
         message["role"] = "system"
-    result = ChatMessage.from_openai_dict_format(message)
+    if MAJOR < 3 and _has_openai_parts(message.get("content")):
+        # Haystack 3 reads these itself; of the one before, the Responses API's reader does.
+        found = messages_of([{**message, "type": "message"}])
+        if not found:
+            raise ValueError("the message has no content that can be read")
+        result = found[0]
+    else:
+        result = ChatMessage.from_openai_dict_format(message)
     if meta:
         result.meta.update(meta)
     return result
