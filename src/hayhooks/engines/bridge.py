@@ -68,7 +68,7 @@ class ThreadBridge:
                 self._reader_waits = False
                 self._mailbox.post(self._wake)
             ahead = len(items)
-            if ahead >= _LARGE_HIGH_WATER:
+            if not ahead % _LARGE_HIGH_WATER:  # both marks are multiples: the way up passes here, and most items do not
                 if ahead >= THREAD_HIGH_WATER:
                     self._wait_for_room(THREAD_HIGH_WATER)
                 elif type(item) in _SIZED and len(item) > _LARGE:
@@ -102,7 +102,8 @@ class ThreadBridge:
             ended = self._ended
             count = len(items)
             if count:
-                batch = [items.popleft() for _ in range(count)]
+                popleft = items.popleft
+                batch = [popleft() for _ in range(count)]
                 if self._producer_waits:
                     self._producer_waits = False
                     self._room.set()
