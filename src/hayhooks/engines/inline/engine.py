@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,7 +14,9 @@ from hayhooks.engines.inline.build import build
 from hayhooks.engines.loader import collect
 from hayhooks.engines.threads import Mailbox, Threads
 
-_GATHER_S = 0.05
+# A collection stops every thread while it looks at all that is deployed: versions that retire together share one.
+_GATHER_S = 0.25
+_GATHERED = 3  # versions that are not kept waiting: each may hold a model
 
 
 class InlineEngine:
@@ -37,8 +38,10 @@ class InlineEngine:
         self._yaml_result = yaml_result
         self._streaming_components = streaming_components
         self._threads: tuple[Threads, Mailbox] | None = None
-        self._garbage = threading.Lock()
-        self._has_garbage = False
+        self._collecting = threading.Lock()
+        self._has_failed = False  # a build, since the last collection
+        self._forgotten = 0  # versions, since the last collection
+        self._timer: threading.Timer | None = None
         listen()
         teach_pydantic()
 
@@ -49,12 +52,14 @@ class InlineEngine:
 
     async def stop(self) -> None:
         """Let the threads end."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._threads is not None:
             self._threads[0].close()
 
     def build(self, bundle: Bundle) -> Deployment:
         """Build *bundle*. Blocks; called in a thread. Raises BuildFailed."""
-        if self._has_garbage:  # of a build that failed: its error held everything until it was answered
+        if self._has_failed:  # its error held everything until it was answered
             self._collect()
         try:
             return build(
@@ -67,7 +72,7 @@ class InlineEngine:
                 forget=self._forget,
             )
         except BaseException:
-            self._has_garbage = True
+            self._has_failed = True
             raise
 
     def _get_threads(self) -> tuple[Threads, Mailbox]:
@@ -75,16 +80,19 @@ class InlineEngine:
         return self._threads
 
     def _forget(self) -> None:
-        self._has_garbage = True
-        if not self._garbage.locked():
-            # Collecting stops every thread for as long as it takes: those that are retired together share it.
-            time.sleep(_GATHER_S)
-        self._collect()
+        """A version has been retired: collect what it left behind, soon. From any thread."""
+        self._forgotten += 1
+        if self._forgotten >= _GATHERED:
+            self._collect()
+        elif self._forgotten == 1:
+            self._timer = threading.Timer(_GATHER_S, self._collect)
+            self._timer.daemon = True
+            self._timer.start()
 
     def _collect(self) -> None:
-        while self._has_garbage and self._garbage.acquire(blocking=False):
+        while (self._forgotten or self._has_failed) and self._collecting.acquire(blocking=False):
             try:
-                self._has_garbage = False
+                self._forgotten, self._has_failed = 0, False
                 collect()
             finally:
-                self._garbage.release()
+                self._collecting.release()
