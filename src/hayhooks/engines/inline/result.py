@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterator
+from functools import cache
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,8 +36,8 @@ class ResultModel:
         if annotation in _SAYS_NOTHING or _mentions(annotation, (*_STREAMS, SSEStream, Response)):
             return
         try:
-            adapter: TypeAdapter[Any] = TypeAdapter(annotation)
-            self.schema = adapter.json_schema(mode="serialization")
+            # Many hooks return a str or a dict: what is known of these is made once.
+            adapter, self.schema = (_known if self._open else _adapter)(annotation)
         except Exception:  # a class of the user's: nothing that a schema could say
             return
         self._adapter = adapter
@@ -70,6 +71,14 @@ def streams(annotation: Any) -> Literal["text", "sse", None]:
     if annotation is SSEStream:
         return "sse"
     return "text" if (get_origin(annotation) or annotation) in _STREAMS else None
+
+
+def _adapter(annotation: Any) -> tuple[TypeAdapter[Any], dict[str, Any]]:
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    return adapter, adapter.json_schema(mode="serialization")
+
+
+_known = cache(_adapter)
 
 
 def _mentions(annotation: Any, classes: tuple[type, ...]) -> bool:

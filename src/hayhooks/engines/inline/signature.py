@@ -131,9 +131,9 @@ def read_arguments(signature: inspect.Signature, docstring: str | None, title: s
     Raises:
         TypeError: When a parameter cannot be part of a request; the message names it.
     """
-    descriptions = {item.arg_name: item.description for item in docstring_parser.parse(docstring or "").params}
+    descriptions = _descriptions(signature, docstring or "")
     members: dict[str, Any] = {}
-    fields: dict[str, TypeAdapter[Any]] = {}
+    annotations: dict[str, Any] = {}
     file_fields: dict[str, bool] = {}
     file_defaults: dict[str, Any] = {}
     required_files, text_fields, list_fields = set(), set(), set()
@@ -163,15 +163,22 @@ def read_arguments(signature: inspect.Signature, docstring: str | None, title: s
                 file_defaults[name] = default.get_default() if isinstance(default, FieldInfo) else default
             continue
         members[name] = _member(annotation, default, descriptions.get(name), is_required)
-        fields[name] = _field(name, annotation, members[name])
+        annotations[name] = annotation
         if _is_text(annotation):
             text_fields.add(name)
         if _is_list(annotation):
             list_fields.add(name)
     takes_extra = extra is not None
     model = _typed_dict(title, members, extra)
-    adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(model)
-    schema = adapter.json_schema()
+    try:
+        adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(model)
+        schema = adapter.json_schema()
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        for name, member in members.items():
+            _field(name, annotations[name], member)  # raises for the one that is at fault
+        raise TypeError(f"its parameters cannot be read from JSON. {error}") from error
+    # Only forms are read field by field, and only what takes files takes forms.
+    fields = {name: _field(name, annotations[name], members[name]) for name in members} if file_fields else {}
     schema["title"] = title
     schema.setdefault("properties", {})
     return Arguments(
@@ -206,6 +213,13 @@ def signature_of(hook: Callable[..., Any]) -> inspect.Signature:
         item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
     ]
     return signature.replace(parameters=parameters, return_annotation=hints.get("return", signature.return_annotation))
+
+
+def _descriptions(signature: inspect.Signature, docstring: str) -> dict[str, str | None]:
+    """What the docstring says of each parameter."""
+    if not any(name in docstring for name in signature.parameters):
+        return {}  # reading it in each of the usual styles takes long
+    return {item.arg_name: item.description for item in docstring_parser.parse(docstring).params}
 
 
 def _member(annotation: Any, default: Any, description: str | None, is_required: bool) -> Any:
