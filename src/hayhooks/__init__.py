@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hayhooks.core.haystack.inputs import coerce_pipeline_inputs
     from hayhooks.core.haystack.platform import AsyncPipeline, Pipeline
     from hayhooks.core.haystack.streaming import async_streaming_generator, streaming_generator
+    from hayhooks.current import current_run
     from hayhooks.events import PipelineEvent
     from hayhooks.messages import (
         chat_messages_from_openai_response,
@@ -37,6 +38,7 @@ _HOMES = {
     "chat_messages_from_openai_response": "messages",
     "coerce_pipeline_inputs": "core.haystack.inputs",
     "create_app": "server.app",
+    "current_run": "current",
     "default_on_pipeline_end": "callbacks",
     "default_on_tool_call_end": "callbacks",
     "default_on_tool_call_start": "callbacks",
@@ -60,6 +62,7 @@ __all__ = [
     "chat_messages_from_openai_response",
     "coerce_pipeline_inputs",
     "create_app",
+    "current_run",
     "default_on_pipeline_end",
     "default_on_tool_call_end",
     "default_on_tool_call_start",

@@ -56,6 +56,14 @@ class BasePipelineWrapper(ABC):
         """Answer the OpenAI Responses API, asynchronously."""
         raise NotImplementedError
 
+    def run_embedding(self, model: str, inputs: list[Any], body: dict[str, Any]) -> Any:
+        """Answer OpenAI embeddings: one list of numbers for each of *inputs*."""
+        raise NotImplementedError
+
+    async def run_embedding_async(self, model: str, inputs: list[Any], body: dict[str, Any]) -> Any:
+        """Answer OpenAI embeddings, asynchronously."""
+        raise NotImplementedError
+
     def run_file_upload(self, filename: str, content_type: str | None, content: bytes, purpose: str) -> dict[str, Any]:
         """Take over uploads to the OpenAI Files API and return a FileObject."""
         raise NotImplementedError

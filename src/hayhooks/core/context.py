@@ -1,10 +1,23 @@
 """What a run knows about itself, reachable from the user's code through a context variable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from hayhooks.core.errors import RunCancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The conversation that a run belongs to and whom it is for, as the caller said it: not proven, only told."""
+
+    id: str | None = None
+    user: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+NO_SESSION = Session()
 
 
 class RunContext:
@@ -17,6 +30,7 @@ class RunContext:
         "headers",
         "is_cancelled",
         "run_id",
+        "session",
         "streaming_components",
         "usage",
         "version",
@@ -24,14 +38,22 @@ class RunContext:
     )
 
     def __init__(
-        self, run_id: str, deployment: str, version: str, entry: str, via: str, headers: Mapping[str, str] | None = None
+        self,
+        run_id: str,
+        deployment: str,
+        version: str,
+        entry: str,
+        via: str,
+        session: Session = NO_SESSION,
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
         self.run_id = run_id
         self.deployment = deployment
         self.version = version
         self.entry = entry
         self.via = via  # the surface's name
-        self.headers = headers
+        self.session = session
+        self.headers = headers  # of the request, lower-case names
         self.is_cancelled = False
         self.streaming_components: Any = None  # the server's default for what streams
         self.usage: list[dict[str, Any]] = []  # as each generator reported it

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, Protocol
 
 from hayhooks.core.bundle import Bundle
-from hayhooks.core.context import RunContext
+from hayhooks.core.context import NO_SESSION, RunContext, Session
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.graph import Graph
 
@@ -39,6 +39,7 @@ class Call:
     form: Sequence[tuple[str, str]] | None = None  # text fields of a form, in order
     uploads: Mapping[str, Sequence[Upload]] | None = None  # by form field
     headers: Sequence[tuple[bytes, bytes]] = ()
+    session: Session = NO_SESSION
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -66,8 +66,9 @@ class Run:
                 raise EntryNotFound(self._name, self.entry_name)
             self.entry: Entry = entry
             self.context = RunContext(
-                f"{_process}{next(_serial):08x}", deployment.name, deployment.version, self.entry_name, self.via
-            )
+                f"{_process}{next(_serial):08x}", deployment.name, deployment.version, self.entry_name, self.via,
+                self._call.session, self._call.headers,
+            )  # fmt: skip
             limits = deployment.limits
             if limits.run_timeout_s is not None:
                 # Waiting for a slot counts: to the caller it is the same wait.

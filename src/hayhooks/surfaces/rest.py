@@ -28,6 +28,7 @@ from hayhooks.surfaces._http import (
     send_json,
 )
 from hayhooks.surfaces._leaving import cancel_on_disconnect
+from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import StreamSender
 
 VIA = "rest"
@@ -51,13 +52,13 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         kind = header(scope, b"content-type")
         if entry.file_fields and kind is not None and kind.lower().startswith(_FORMS):
             async with read_form(scope, receive, options.max_upload_bytes) as (fields, uploads):
-                call = Call(form=fields, uploads=uploads, headers=scope["headers"])
+                call = Call(form=fields, uploads=uploads, headers=scope["headers"], session=session_of(scope))
                 await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
             return
         require_json(kind)
         body = await read_body(scope, receive, options.max_body_bytes)
         # The body is read before the run begins: a slow upload keeps no old version alive.
-        call = Call(body=body, headers=scope["headers"])
+        call = Call(body=body, headers=scope["headers"], session=session_of(scope))
         await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
 
     async def legacy(scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,7 +24,7 @@ from hayhooks.engines.threads import Mailbox, Threads
 from hayhooks.wrapper import BasePipelineWrapper
 from hayhooks.yaml_wrapper import YAMLPipelineWrapper
 
-HOOKS = ("run_api", "run_chat_completion", "run_response", "run_file_upload")
+HOOKS = ("run_api", "run_chat_completion", "run_response", "run_embedding", "run_file_upload")
 _CHAT_HOOKS = ("run_chat_completion", "run_response")
 _LIMITS = ("max_concurrent_runs", "max_queued_runs", "run_timeout_s")
 
@@ -146,7 +146,7 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
     if not hooks:
         raise BuildFailed(
             "PipelineWrapper has no run hook: override at least one of "
-            + ", ".join(f"{name}, {name}_async" for name in HOOKS[:3])
+            + ", ".join(f"{name}, {name}_async" for name in HOOKS[:4])
             + "."
         )
     if isinstance(wrapper, YAMLPipelineWrapper):

@@ -21,6 +21,7 @@ from hayhooks.surfaces._http import (
     send_json,
 )
 from hayhooks.surfaces._leaving import cancel_on_disconnect
+from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import StreamSender
 from hayhooks.surfaces.openai.errors import error_answer
 from hayhooks.surfaces.openai.fold import Chunked, Whole
@@ -60,7 +61,9 @@ class Chat:
                 raise EntryNotFound(model, "chat hook")
             own_tools = live.deployment.runs_own_tools
             call = Call(
-                arguments={"model": model, "messages": body["messages"], "body": body}, headers=scope["headers"]
+                arguments={"model": model, "messages": body["messages"], "body": body},
+                headers=scope["headers"],
+                session=session_of(scope, body),
             )
             if body["stream"]:
                 usage = bool((body.get("stream_options") or {}).get("include_usage"))

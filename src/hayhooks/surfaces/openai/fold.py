@@ -3,7 +3,6 @@
 Source: OpenAI API reference, "Create chat completion" and "Chat completion chunk".
 """
 
-import json
 import time
 import uuid
 from collections.abc import Iterable
@@ -12,8 +11,9 @@ from typing import Any
 from msgspec.json import encode
 
 from hayhooks.core.events import Chunk, Completion, Data, Event, Result, Texts, ToolCallDelta, Usage, UserEvent
-from hayhooks.surfaces.openai.ending import Ending
-from hayhooks.surfaces.openai.foreign import chunk_of_completion, completed, first_choice
+from hayhooks.surfaces._completions import chunk_of_completion, completed, first_choice
+from hayhooks.surfaces._ending import Ending
+from hayhooks.surfaces._json import json_bytes
 
 DONE = b"data: [DONE]\n\n"
 
@@ -64,7 +64,7 @@ class Whole:
             completion = {**frame, "choices": [choice]}
         if usage is not None and not completion.get("usage"):
             completion["usage"] = usage
-        return _json(completion)
+        return json_bytes(completion)
 
     def _message(self) -> dict[str, Any]:
         text = "".join(self._text)
@@ -149,14 +149,14 @@ class Chunked:
 
     def failure(self, error: dict[str, Any]) -> bytes:
         """The closing events of a stream that breaks midway."""
-        return b"data: " + _json(error) + b"\n\n" + DONE
+        return b"data: " + json_bytes(error) + b"\n\n" + DONE
 
     def _role(self) -> bytes:
         self._has_role = True
         return self._delta({"role": "assistant", "content": ""})
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
-        return self._head + _json(delta) + self._tail
+        return self._head + json_bytes(delta) + self._tail
 
     def _chunk(self, chunk: Chunk, parts: list[bytes], *, is_callers: bool = False) -> None:
         if not self._has_role:
@@ -172,7 +172,7 @@ class Chunked:
     def _other(self, event: Event, parts: list[bytes]) -> None:
         if isinstance(event, UserEvent):
             # A whole chunk without choices: clients that know nothing of events skip it, others look for the key.
-            parts += (self._event_head, _json({"type": event.type, "data": event.data}), b"}\n\n")
+            parts += (self._event_head, json_bytes({"type": event.type, "data": event.data}), b"}\n\n")
         elif isinstance(event, Usage):
             self._ending.note_usage(event)
         elif isinstance(event, Completion):
@@ -203,13 +203,4 @@ def _texts(texts: list[str]) -> list[bytes]:
     try:
         return [encode(text) for text in texts if text]
     except UnicodeEncodeError:
-        return [_json(text) for text in texts if text]
-
-
-def _json(value: Any) -> bytes:
-    """*value* as JSON, whatever a hook put into it."""
-    try:
-        return encode(value)
-    except (TypeError, ValueError):  # half of a character pair, as some tokenizers make; an object in an event
-        text = json.dumps(value, ensure_ascii=False, default=str)
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        return [json_bytes(text) for text in texts if text]

@@ -1,0 +1,70 @@
+"""What the user's code can ask about the run that it is part of."""
+
+from collections.abc import Mapping
+
+from starlette.datastructures import Headers
+
+from hayhooks.core.context import RunContext, Session, current_context
+
+__all__ = ["CurrentRun", "Session", "current_run"]
+
+
+class CurrentRun:
+    """One run, as the code inside it sees it: in hooks, components and tools, sync or async."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, as in ``X-Request-ID`` and the log."""
+        return self._context.run_id
+
+    @property
+    def deployment(self) -> str:
+        """The deployment's name."""
+        return self._context.deployment
+
+    @property
+    def version(self) -> str:
+        """The deployment's version: the hex digest of its files."""
+        return self._context.version
+
+    @property
+    def entry(self) -> str:
+        """The hook that was called, without ``_async``."""
+        return self._context.entry
+
+    @property
+    def via(self) -> str:
+        """The protocol that the caller speaks: ``rest``, ``openai``, ..."""
+        return self._context.via
+
+    @property
+    def session(self) -> Session:
+        """The conversation and the user that the caller named; told by the caller, not proven."""
+        return self._context.session
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The request's headers; names in any case."""
+        return Headers(raw=list(self._context.headers))
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the caller has left: what is still computed is for nobody."""
+        return self._context.is_cancelled
+
+
+def current_run() -> CurrentRun:
+    """The run that the calling code is part of.
+
+    Raises:
+        LookupError: The code does not run inside a run.
+    """
+    context = current_context.get()
+    if context is None:
+        raise LookupError("current_run() is called outside of a run.")
+    return CurrentRun(context)
