@@ -11,24 +11,9 @@ import yaml
 
 from hayhooks.testing import RunningServer, running_server
 from tests.support.deployments import contents, write
-
-BUILDER = "haystack.components.builders.prompt_builder.PromptBuilder"
-JOINER = "haystack.components.joiners.document_joiner.DocumentJoiner"
-CHAT_BUILDER = "haystack.components.builders.chat_prompt_builder.ChatPromptBuilder"
-
-
-def prompt(template: str, **others: Any) -> dict[str, Any]:
-    return {"type": BUILDER, "init_parameters": {"template": template, **others}}
-
-
-def pipeline(components: dict[str, Any], *connections: tuple[str, str], **own: Any) -> str:
-    definition = {
-        "components": components,
-        "connections": [{"sender": sender, "receiver": receiver} for sender, receiver in connections],
-        "metadata": {},
-    }
-    return yaml.safe_dump({**definition, **own}, sort_keys=False)
-
+from tests.support.yaml_components import CHAT_PROMPT_BUILDER as CHAT_BUILDER
+from tests.support.yaml_components import JOINER, pipeline, prompt
+from tests.support.yaml_components import PROMPT_BUILDER as BUILDER
 
 FAN_OUT = pipeline(
     {"p": prompt("hi {{ x }} {{ y }}"), "p2": prompt("bye {{ x }}")},
