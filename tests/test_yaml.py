@@ -117,6 +117,31 @@ def test_documents_and_messages_reach_the_components_as_objects(http: httpx.Clie
     assert wrong.json()["errors"][0]["loc"][:2] == ["body", "messages"]
 
 
+def test_a_socket_that_components_feed_may_get_more_from_an_input(http: httpx.Client) -> None:
+    joiner = {"type": JOINER, "init_parameters": {"join_mode": "concatenate"}}
+    source = pipeline(
+        {"a": joiner, "b": joiner}, ("a.documents", "b.documents"),
+        inputs={"docs": "a.documents", "more": "b.documents"}, outputs={"docs": "b.documents"}, result="outputs",
+    )  # fmt: skip
+    name = deployed(http, "more-docs", source)
+    docs = [{"content": "one"}]
+    assert [doc["content"] for doc in run(http, name, docs=docs)["docs"]] == ["one"]
+    both = run(http, name, docs=docs, more=[{"content": "two"}])["docs"]
+    assert sorted(doc["content"] for doc in both) == ["one", "two"]
+    assert http.get(f"/deployments/{name}").json()["request_schema"]["required"] == ["docs"]
+
+
+def test_a_value_that_fans_out_has_the_type_that_says_most(http: httpx.Client) -> None:
+    joiner = {"type": JOINER, "init_parameters": {"join_mode": "concatenate"}}
+    source = pipeline(
+        {"p": prompt("{% for doc in docs %}{{ doc.id }}{% endfor %}"), "j": joiner},
+        inputs={"docs": ["p.docs", "j.documents"]}, outputs={"docs": "j.documents", "text": "p.prompt"},
+        result="outputs",
+    )  # fmt: skip
+    result = run(http, deployed(http, "fan-types", source), docs=[{"content": "one"}])
+    assert result["text"] == result["docs"][0]["id"]  # only an object has an id by itself
+
+
 @pytest.mark.parametrize("name", ["headers", "arguments", "model", "files", "schema", "_private", "x1", "data"])
 def test_an_input_may_have_any_name(http: httpx.Client, name: str) -> None:
     source = pipeline({"p": prompt("{{ x }}")}, inputs={name: "p.x"}, outputs={"out": "p.prompt"}, result="outputs")
@@ -124,6 +149,7 @@ def test_an_input_may_have_any_name(http: httpx.Client, name: str) -> None:
 
 
 GOOD = {"p": prompt("{{ x }}")}
+NEEDS = {"p": prompt("{{ x }}", required_variables=["x"])}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +166,15 @@ GOOD = {"p": prompt("{{ x }}")}
         (pipeline(GOOD, inputs={"x": "p.nope"}), ["p.nope", "does not exist", "p.x"]),
         (pipeline(GOOD, inputs={"x": "nope.x"}), ["nope.x", "does not exist"]),
         (pipeline(GOOD, inputs={"x": ["p.x", "p.nope"]}), ["p.nope"]),
+        (pipeline(GOOD, inputs={"x": "p.prompt"}), ["p.prompt", "is an output of that component", "p.x"]),
+        (pipeline(GOOD, inputs={"x": "p.x"}, outputs={"y": "p.x"}), ["p.x", "is an input of that component"]),
+        (pipeline(GOOD, inputs={"x": ["p.x", "p.x"]}), ["'x' goes to the same socket twice"]),
+        (pipeline(GOOD, inputs={"x": "p.x", "y": "p.x"}), ["'x' and 'y' both go to p.x"]),
+        (pipeline(NEEDS, outputs={"y": "p.prompt"}), ["could not run", "'x'", "'p'"]),
+        (
+            pipeline({**GOOD, "q": prompt("{{ y }}")}, ("p.prompt", "q.y"), inputs={"x": "p.x", "y": "q.y"}),
+            ["could not run", "'y'", "connected to component 'p'"],
+        ),
         (pipeline(GOOD, inputs={"x": []}), ["'x'"]),
         (pipeline(GOOD, inputs={"x": "p"}), ["component.socket"]),
         (pipeline(GOOD, inputs=["p.x"]), ["'inputs' must map"]),

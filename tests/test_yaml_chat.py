@@ -9,6 +9,8 @@ import openai
 import pytest
 from openai import OpenAI
 
+from hayhooks import YAMLPipelineWrapper
+from hayhooks.core.haystack.streaming import default_streaming_components
 from hayhooks.testing import RunningServer, running_server
 from tests.support.model_server import ModelServer, Reasoning, ToolCall
 from tests.support.readme import ROOT
@@ -113,7 +115,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, models: ModelServer) -> Ite
     directory.mkdir()
     for name, source in YAMLS.items():
         (directory / f"{name}.yml").write_text(source)
-    with running_server(directory, env={**models.env, **ALLOWLIST, "PYTHONPATH": str(ROOT)}) as server:
+    with running_server(directory, env={**models.env, ALLOWLIST[0]: ALLOWLIST[1], "PYTHONPATH": str(ROOT)}) as server:
         assert not httpx.get(f"{server.url}/status").json()["failed"], server.log
         yield server
 
@@ -216,6 +218,9 @@ def test_what_is_no_conversation_is_the_callers_mistake(server: RunningServer, c
     body = {"model": "model", "messages": [{"role": "user", "content": "a"}, {"role": "nobody", "content": "b"}]}
     answer = httpx.post(f"{server.url}/v1/chat/completions", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages.1")
+    body = {"model": "model", "messages": [{"role": "tool", "content": "sunny"}]}
+    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages.0.tool_call_id")
 
 
 def test_a_stream_ends_with_the_documents_as_sources_and_a_plain_answer_has_none(
@@ -328,6 +333,60 @@ def test_run_gets_objects_from_natural_json(server: RunningServer) -> None:
     assert set(nothing["kinds"].values()) == {"NoneType"}
 
 
+def test_without_a_server_it_streams_too_and_the_servers_setting_decides_what(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(*ALLOWLIST)
+    wrapper = YAMLPipelineWrapper.from_yaml(YAMLS["beside"])
+    wrapper.setup()
+
+    def said() -> str:
+        stream = wrapper.run_chat_completion("beside", say("a b"), {"stream": True})
+        return "".join(chunk.content for chunk in stream)
+
+    assert wrapper.can_chat
+    assert said() == "said a b "
+    token = default_streaming_components.set(["second", "of another pipeline"])
+    try:
+        assert said() == "not said a b "
+    finally:
+        default_streaming_components.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "chats"),
+    [
+        ({"anything": "parrot.messages"}, {"whatever": "parrot.replies"}, True),
+        ({"query": "p.x"}, {"answer": "p.prompt"}, True),
+        ({"user_question": "p.x"}, {"reply": "p.prompt"}, True),
+        ({"x": "p.x"}, {"answer": "p.prompt"}, False),  # a name that says nothing
+        ({"query": "p.x"}, {"prompt": "p.prompt"}, False),
+        ({"text": "p.template", "x": "p.x"}, {"text": "p.prompt"}, False),  # never run as a template
+        ({"query": "p.x", "question": "p.y"}, {"text": "p.prompt"}, False),
+        ({"query": "p.x", "required": "p.y"}, {"text": "p.prompt"}, False),
+        ({"query": ["p.x", "p.y"]}, {"text": "p.prompt"}, True),
+        ({"query": "shelf.query", "x": "p.x"}, {"documents": "shelf.documents"}, False),
+    ],
+)
+def test_by_convention_types_and_names_decide_who_chats(
+    monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any], outputs: dict[str, str], chats: bool
+) -> None:
+    monkeypatch.setenv(*ALLOWLIST)
+    named = {target.partition(".")[0] for value in (*inputs.values(), *outputs.values()) for target in _listed(value)}
+    components = {
+        "parrot": part(Parrot), "shelf": part(Shelf),
+        "p": prompt("{{ x }} {{ y }}", required_variables=["y"] if "required" in inputs else []),
+    }  # fmt: skip
+    source = pipeline({name: components[name] for name in named}, inputs=inputs, outputs=outputs)
+    wrapper = YAMLPipelineWrapper.from_yaml(source)
+    wrapper.setup()
+    assert wrapper.can_chat == chats
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
 PARROT = {"parrot": part(Parrot)}
 MESSAGES, REPLIES = {"messages": "parrot.messages"}, {"replies": "parrot.replies"}
 TWO = {"a": part(Parrot), "b": part(Parrot)}
@@ -381,6 +440,7 @@ def test_what_is_not_clear_does_not_chat_until_the_section_says_it(server: Runni
     assert httpx.post(f"{server.url}/deploy-yaml", json={**deploy, "source_code": source}).status_code == 200
     with pytest.raises(openai.NotFoundError):
         plain(client, "unclear", "hi")
+    assert "'unclear' is not offered for chat: the outputs 'one', 'two' could be the answer" in server.log
     source = pipeline(TWO, connection, **unclear, chat={"answer": "two"})
     assert httpx.post(f"{server.url}/deploy-yaml", json={**deploy, "source_code": source}).status_code == 200
     assert plain(client, "unclear", "hi").message.content == "hi"

@@ -42,6 +42,10 @@ def chat_arguments(
     assert plan is not None
     arguments = _fields(loaded, body)
     if plan.messages is not None:
+        for place, message in enumerate(messages):
+            # Haystack lets it pass, and the generator stumbles over it.
+            if message.get("role") == "tool" and not isinstance(message.get("tool_call_id"), str):
+                raise _invalid(f"messages.{place}.tool_call_id", "A tool message needs its 'tool_call_id'.", "missing")
         arguments[plan.messages] = _validated("messages", list[ChatMessage], messages)
     if plan.query is not None:
         text = get_last_user_message(messages)

@@ -63,6 +63,11 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
         """Whether the pipeline takes part in a chat. After ``setup``."""
         return self._loaded is not None and self._loaded.chat is not None
 
+    @property
+    def unclear_chat(self) -> str | None:
+        """Why it does not, when the pipeline looks as if it could."""
+        return self._loaded.unclear if self._loaded is not None else None
+
     def setup(self) -> None:
         """Load the pipeline.
 

@@ -13,8 +13,8 @@ GENERATOR = "haystack.components.generators.chat.openai.OpenAIChatGenerator"
 AGENT = "haystack.components.agents.agent.Agent"
 ANSWER_BUILDER = "haystack.components.builders.answer_builder.AnswerBuilder"
 JOINER = "haystack.components.joiners.document_joiner.DocumentJoiner"
-# What Haystack 3 must be told to load them.
-ALLOWLIST = {"HAYSTACK_DESERIALIZATION_ALLOWLIST": __name__}
+# The variable that lets Haystack 3 load them.
+ALLOWLIST = ("HAYSTACK_DESERIALIZATION_ALLOWLIST", __name__)
 
 
 def part(kind: str | type, **init_parameters: Any) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from hayhooks.core.haystack.convert import result_text
 def answer_of(value: Any) -> Any:
     """What is said: a ChatMessage, a text, or, of an output that could be anything, the value as it is.
 
-    Of messages it is the assistant's first after everybody else's: of a generator's replies the first, of an
-    agent's conversation the last. Of answers it is the text of the first.
+    Of a generator's replies it is the first, of an agent's conversation the last message, of answers the text of the
+    first.
     """
     if isinstance(value, (list, tuple)):
         if value and all(isinstance(item, ChatMessage) for item in value):
-            return _said(_last_words(value))
+            is_conversation = not all(message.is_from(ChatRole.ASSISTANT) for message in value)
+            return _said(value[-1 if is_conversation else 0])
         value = value[0] if value else None
     if value is None:
         return ""
@@ -39,14 +40,6 @@ def documents_of(value: Any) -> Iterator[Document]:
             if isinstance(document, Document) and document.id not in seen:
                 seen.add(document.id)
                 yield document
-
-
-def _last_words(messages: Any) -> ChatMessage:
-    first = len(messages) - 1
-    while first > 0 and messages[first].is_from(ChatRole.ASSISTANT) and messages[first - 1].is_from(ChatRole.ASSISTANT):
-        first -= 1
-    found: ChatMessage = messages[first]
-    return found
 
 
 def _said(message: ChatMessage) -> ChatMessage | str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import networkx  # type: ignore[import-untyped]
 from haystack.dataclasses import ChatMessage, Document, ExtractedAnswer, GeneratedAnswer
-from loguru import logger
 
 from hayhooks.core.haystack.sockets import needs_value, options, takes, takes_list_of
 from hayhooks.core.haystack.streaming_targets import last_capable
@@ -40,8 +39,8 @@ class ChatPlan:
 
 def plan_chat(
     spec: PipelineSpec, pipeline: Any, inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Any]
-) -> ChatPlan | None:
-    """How the pipeline takes part in a chat, or None when it does not.
+) -> ChatPlan | str | None:
+    """How the pipeline takes part in a chat; None when it does not, or what is not clear when it looks as if it could.
 
     Without a ``chat`` section, convention decides, and whatever is not clear means no chat. With one, the section
     must work; what it leaves out is found by convention.
@@ -62,9 +61,7 @@ def plan_chat(
     except _Unclear as error:
         if spec.chat is not None:
             raise InvalidYAML(f"The pipeline cannot chat: {error}") from None
-        if error.is_near:
-            logger.info("A pipeline YAML is not offered for chat: {}", error)
-        return None
+        return str(error) if error.is_near else None
 
 
 class _Unclear(ValueError):

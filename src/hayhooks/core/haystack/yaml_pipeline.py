@@ -21,6 +21,7 @@ class YAMLPipeline:
     signature: inspect.Signature
     include_outputs_from: frozenset[str] = field(default_factory=frozenset)
     chat: ChatPlan | None = None  # None when it takes no part in a chat
+    unclear: str | None = None  # why not, when it looks as if it could
     can_stream: bool = False
 
     def data_for(self, arguments: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -28,8 +29,11 @@ class YAMLPipeline:
         if not self.spec.is_declared:
             return dict(arguments)
         data: dict[str, dict[str, Any]] = {}
-        for name, value in arguments.items():
-            for component, socket in self.spec.inputs.get(name, ()):
+        for name, targets in self.spec.inputs.items():
+            value = arguments.get(name)
+            if value is None and (name not in arguments or self.signature.parameters[name].default is None):
+                continue  # not given: each socket has its own default, or a component that feeds it
+            for component, socket in targets:
                 data.setdefault(component, {})[socket] = value
         return data
 
@@ -76,12 +80,14 @@ def load(spec: PipelineSpec) -> YAMLPipeline:
         # Nothing declared: components are the fields, as Pipeline.run takes them.
         parameters = [inspect.Parameter("components", inspect.Parameter.VAR_KEYWORD, annotation=dict[str, Any])]
     outputs = {name: gives[component][socket].type for name, (component, socket) in spec.outputs.items()}
+    chat = plan_chat(spec, pipeline, inputs, outputs)
     return YAMLPipeline(
         spec=spec,
         pipeline=pipeline,
         signature=inspect.Signature(parameters),
         include_outputs_from=frozenset(component for component, _ in spec.outputs.values()),
-        chat=plan_chat(spec, pipeline, inputs, outputs),
+        chat=chat if isinstance(chat, ChatPlan) else None,
+        unclear=chat if isinstance(chat, str) else None,
         can_stream=bool(capable_components(pipeline)),
     )
 
@@ -153,10 +159,16 @@ def _check_runs(spec: PipelineSpec, pipeline: Any) -> None:
 
 def _parameter(name: str, sockets: Sequence[Any]) -> inspect.Parameter:
     """A request field that fans out: optional only when every socket has a default, or a component that feeds it."""
-    is_required = any(map(needs_value, sockets))
     # Of several types the one that says most: an Any would let a document pass as a dictionary.
     told = min(sockets, key=lambda socket: (socket.type is Any, not needs_value(socket), takes_none(socket.type)))
-    default = inspect.Parameter.empty if is_required else None if told.is_mandatory else told.default_value
+    default = inspect.Parameter.empty if any(map(needs_value, sockets)) else _default(sockets)
     # Of a wrapper's hook, ``headers: Any`` means the request's headers; here it is an input like every other.
     annotation = object if name == "headers" and told.type is Any else told.type
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _default(sockets: Sequence[Any]) -> Any:
+    """The default that all sockets share; None where they do not."""
+    first = sockets[0].default_value
+    is_shared = isinstance(first, (str, int, float)) and all(socket.default_value == first for socket in sockets)
+    return first if is_shared or (len(sockets) == 1 and not sockets[0].is_mandatory) else None

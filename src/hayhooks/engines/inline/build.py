@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from loguru import logger
+
 from hayhooks.core.bundle import WRAPPER_FILE, Bundle
 from hayhooks.core.deployment import Deployment, Entry, Limits
 from hayhooks.core.errors import BuildFailed, HayhooksError
@@ -64,6 +66,8 @@ def build(
             if is_pipeline(pipeline) or is_agent(pipeline):
                 warm_up(pipeline)
         hooks, entries = _hooks(wrapper)
+        if isinstance(wrapper, YAMLPipelineWrapper) and wrapper.unclear_chat and "run_chat_completion" not in entries:
+            logger.info("Pipeline YAML {!r} is not offered for chat: {}", bundle.name, wrapper.unclear_chat)
         return Deployment(
             name=bundle.name,
             version=bundle.version,
