@@ -12,7 +12,7 @@ from openai import OpenAI
 from hayhooks import YAMLPipelineWrapper
 from hayhooks.core.haystack.streaming import default_streaming_components
 from hayhooks.testing import RunningServer, running_server
-from tests.support.model_server import ModelServer, Reasoning, ToolCall
+from tests.support.model_server import Failure, ModelServer, Reasoning, ToolCall
 from tests.support.readme import ROOT
 from tests.support.sse import ChatStream, read_chat_stream
 from tests.support.yaml_components import (
@@ -313,6 +313,25 @@ def test_what_streams_is_what_the_yaml_says_or_else_the_answer(
     stream = streamed(server, model, "a b")
     assert stream.text == text
     assert sum(bool(chunk["choices"][0]["delta"].get("content")) for chunk in stream.chunks) == pieces
+
+
+def test_a_model_that_fails_midway_and_a_reader_who_leaves_end_the_run(
+    server: RunningServer, client: OpenAI, models: ModelServer
+) -> None:
+    models.reply("Half of ", Failure("secret"))
+    with pytest.raises(openai.APIError) as failed:
+        for _ in client.chat.completions.create(model="model", messages=say("go"), stream=True):
+            pass
+    assert "secret" not in str(failed.value)
+    gate = models.gate()
+    models.reply("First ", gate, "second.")
+    body = {"model": "model", "messages": say("go"), "stream": True}
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, timeout=60) as answer:
+        for line in answer.iter_lines():
+            if "First" in line:
+                break
+    gate.open()
+    assert models.chats[-1].ended.wait(30)
 
 
 def test_run_gets_objects_from_natural_json(server: RunningServer) -> None:
