@@ -19,6 +19,7 @@ from tests.support.yaml_components import (
     AGENT,
     ALLOWLIST,
     ANSWER_BUILDER,
+    ROUTER,
     Kinds,
     Mute,
     Parrot,
@@ -46,6 +47,10 @@ RAG = {
     "llm": generator(),
 }
 RAG_CONNECTIONS = [("shelf.documents", "prompt.documents"), ("prompt.prompt", "llm.messages")]
+ROUTES = [
+    {"condition": f"{{{{ {test} }}}}", "output": "{{ text }}", "output_name": name, "output_type": "str"}
+    for name, test in (("one", "text|length < 5"), ("two", "text|length >= 5"))
+]
 YAMLS = {
     "model": pipeline(
         {"llm": generator()},
@@ -67,6 +72,16 @@ YAMLS = {
     "agent": pipeline(
         {"agent": part(AGENT, chat_generator=generator(), tools=[TOOL])},
         inputs={"messages": "agent.messages"}, outputs={"messages": "agent.messages"},
+    ),
+    "agent_stops": pipeline(
+        {"agent": part(AGENT, chat_generator=generator(), tools=[TOOL], exit_conditions=["weather"])},
+        inputs={"messages": "agent.messages"}, outputs={"messages": "agent.messages"},
+    ),
+    "branches": pipeline(
+        {"router": part(ROUTER, routes=ROUTES), "first": prompt("one: {{ text }}"),
+         "second": prompt("two: {{ text }}")},
+        ("router.one", "first.text"), ("router.two", "second.text"),
+        inputs={"text": "router.text"}, outputs={"text": "second.prompt"},
     ),
     "parrot": pipeline(
         {"parrot": part(Parrot)}, inputs={"messages": "parrot.messages"}, outputs={"replies": "parrot.replies"}
@@ -270,6 +285,23 @@ def test_an_agent_runs_its_tools_and_says_so(server: RunningServer, client: Open
     assert [(event["type"], event["data"]["done"]) for event in stream.events] == [("status", False), ("status", True)]
     assert not any(chunk["choices"][0]["delta"].get("tool_calls") for chunk in stream.chunks)
     assert stream.finish_reasons == ["stop"]
+
+
+def test_an_agent_that_stops_at_a_tool_says_its_result(
+    server: RunningServer, client: OpenAI, models: ModelServer
+) -> None:
+    models.reply(ToolCall("weather", {"city": "Rome"}))
+    choice = plain(client, "agent_stops", "Weather in Rome?")
+    assert (choice.message.content, choice.message.tool_calls, choice.finish_reason) == ("sunny in Rome", None, "stop")
+    models.reply(ToolCall("weather", {"city": "Rome"}))
+    stream = streamed(server, "agent_stops", "Weather in Rome?")
+    assert (stream.text, stream.finish_reasons) == ("sunny in Rome", ["stop"])
+
+
+def test_a_branch_that_is_not_taken_says_nothing(server: RunningServer, client: OpenAI) -> None:
+    assert plain(client, "branches", "long text").message.content == "two: long text"
+    assert plain(client, "branches", "text").message.content == ""
+    assert (streamed(server, "branches", "text").text, streamed(server, "branches", "texts").text) == ("", "two: texts")
 
 
 def test_tools_of_the_caller_are_called_by_the_caller(client: OpenAI, models: ModelServer) -> None:
