@@ -65,7 +65,7 @@ class InlineWorker:
         kind, hook, arguments, result = self._hooks[entry]
         context.streaming_components = self._streaming_components
         threads, mailbox = self._threads()
-        return kind(hook, arguments.of(call), context, result, threads, mailbox)
+        return kind(hook, arguments.of(call), context, result, threads, mailbox, wants_stream=call.wants_stream)
 
     def graph(self) -> Graph | None:
         """The graph of the pipeline or agent, or None."""

@@ -64,6 +64,7 @@ class Chat:
                 arguments={"model": model, "messages": body["messages"], "body": body},
                 headers=scope["headers"],
                 session=session_of(scope, body),
+                wants_stream=body["stream"],
             )
             if body["stream"]:
                 usage = bool((body.get("stream_options") or {}).get("include_usage"))
