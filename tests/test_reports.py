@@ -1,7 +1,6 @@
 """What code inside a chat run tells the person who watches, while it works."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -224,7 +223,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, gates: Gates) -> Iterator[R
         (directory / name / "gates.py").write_text(GATES_MODULE)
     with running_server(
         directory,
-        env={"GATES_URL": gates.url, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        env={"GATES_URL": gates.url, "PYTHONPATH": str(ROOT)},
     ) as server:
         assert not httpx.get(f"{server.url}/status").json()["failed"], server.log
         yield server

@@ -32,6 +32,7 @@ class RunContext:
         "report",
         "run_id",
         "session",
+        "shows_sources",
         "streaming_components",
         "usage",
         "version",
@@ -59,6 +60,7 @@ class RunContext:
         # Puts an event into the run's stream, from any thread; None while it has none, and when it is over.
         self.report: Callable[[Any], None] | None = None
         self.streaming_components: Any = None  # the server's default for what streams
+        self.shows_sources = False  # a stream whose call names no on_pipeline_end shows the documents it used
         self.usage: list[dict[str, Any]] = []  # as each generator reported it
         self.counted: list[Any] = []  # replies whose usage is in the list, so that none is counted twice
 
