@@ -8,13 +8,19 @@ from hayhooks._version import __version__
 if TYPE_CHECKING:
     from loguru import logger as log
 
-    from hayhooks.callbacks import default_on_pipeline_end, default_on_tool_call_end, default_on_tool_call_start
+    from hayhooks.callbacks import (
+        default_on_pipeline_end,
+        default_on_tool_call_end,
+        default_on_tool_call_start,
+        sources_on_pipeline_end,
+    )
     from hayhooks.core.haystack.inputs import coerce_pipeline_inputs
     from hayhooks.core.haystack.platform import AsyncPipeline, Pipeline
     from hayhooks.core.haystack.streaming import async_streaming_generator, streaming_generator
     from hayhooks.current import current_run
     from hayhooks.events import PipelineEvent
     from hayhooks.messages import (
+        chat_messages_from_openai,
         chat_messages_from_openai_response,
         get_input_files,
         get_last_user_input_text,
@@ -35,6 +41,7 @@ _HOMES = {
     "SSEStream": "sse",
     "YAMLPipelineWrapper": "yaml_wrapper",
     "async_streaming_generator": "core.haystack.streaming",
+    "chat_messages_from_openai": "messages",
     "chat_messages_from_openai_response": "messages",
     "coerce_pipeline_inputs": "core.haystack.inputs",
     "create_app": "server.app",
@@ -47,6 +54,7 @@ _HOMES = {
     "get_last_user_message": "messages",
     "is_user_message": "messages",
     "run_app": "server.main",
+    "sources_on_pipeline_end": "callbacks",
     "streaming_generator": "core.haystack.streaming",
 }
 
@@ -59,6 +67,7 @@ __all__ = [
     "YAMLPipelineWrapper",
     "__version__",
     "async_streaming_generator",
+    "chat_messages_from_openai",
     "chat_messages_from_openai_response",
     "coerce_pipeline_inputs",
     "create_app",
@@ -72,6 +81,7 @@ __all__ = [
     "is_user_message",
     "log",
     "run_app",
+    "sources_on_pipeline_end",
     "streaming_generator",
 ]
 

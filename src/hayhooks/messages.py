@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from haystack.dataclasses import ChatMessage
 
 __all__ = [
+    "chat_messages_from_openai",
     "chat_messages_from_openai_response",
     "get_input_files",
     "get_last_user_input_text",
@@ -50,6 +51,19 @@ def get_input_files(input_items: Sequence[Any] | str) -> list[dict[str, Any]]:
         for part in ([item] if _field(item, "type") == "input_file" else _parts(item) if is_user_message(item) else [])
         if isinstance(part, Mapping) and part.get("type") == "input_file"
     ]
+
+
+def chat_messages_from_openai(messages: Iterable[Any]) -> list["ChatMessage"]:
+    """The messages of a chat call as Haystack messages.
+
+    Parts of a user's message become text, image and file content, sound a file of type ``audio/...``. Images and files
+    that are given by address or file id are left out, for nothing is fetched here. A tool message knows the call that
+    it answers, with its name and arguments. A developer message is a system message. Messages that say nothing are
+    left out, and arguments of a call that are no JSON object are empty ones.
+    """
+    from hayhooks.core.haystack.chat_messages import chat_messages_of  # the other helpers do without Haystack
+
+    return chat_messages_of(messages)
 
 
 def chat_messages_from_openai_response(input_items: Sequence[Any] | str) -> list["ChatMessage"]:

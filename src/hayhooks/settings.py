@@ -89,6 +89,11 @@ class AppSettings(BaseSettings):
         default=15.0,
         description="Seconds of silence after which a stream sends a comment, so that proxies keep it open.",
     )
+    events: Literal["auto", "chunk", "bare", "off"] = Field(
+        default="auto",
+        description="Form of events in chat streams whose caller asks for none: a `chunk` without choices, a `bare` "
+        '`{"event": ...}`, or none; `auto` is bare for Open WebUI, otherwise a chunk.',
+    )
     graceful_shutdown_timeout: NonNegativeInt = Field(
         default=5, description="Seconds that runs may take to finish when the server stops."
     )

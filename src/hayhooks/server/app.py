@@ -160,6 +160,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         max_upload_bytes=settings.max_upload_bytes,
         heartbeat_s=settings.heartbeat_s,
         show_tracebacks=settings.show_tracebacks,
+        events=settings.events,
     )
     guard = Guard(
         admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,

@@ -44,6 +44,8 @@ class InlineWorker:
         threads: Callable[[], tuple[Threads, Mailbox]],
         forget: Callable[[], None],
         streaming_components: Any = None,
+        *,
+        shows_sources: bool = False,
     ) -> None:
         self._wrapper: BasePipelineWrapper | None = wrapper
         # Decided once per deployment, not at each call.
@@ -55,6 +57,7 @@ class InlineWorker:
         self._threads = threads
         self._forget = forget
         self._streaming_components = streaming_components
+        self._shows_sources = shows_sources
 
     def invoke(self, entry: str, call: Call, context: RunContext) -> ThreadInvocation | LoopInvocation:
         """Prepare a call.
@@ -64,8 +67,9 @@ class InlineWorker:
         """
         kind, hook, arguments, result = self._hooks[entry]
         context.streaming_components = self._streaming_components
+        context.shows_sources = self._shows_sources
         threads, mailbox = self._threads()
-        return kind(hook, arguments.of(call), context, result, threads, mailbox)
+        return kind(hook, arguments.of(call), context, result, threads, mailbox, wants_stream=call.wants_stream)
 
     def graph(self) -> Graph | None:
         """The graph of the pipeline or agent, or None."""

@@ -14,6 +14,7 @@ from hayhooks.core.events import Chunk, Completion, Data, Event, Result, Texts, 
 from hayhooks.surfaces._completions import chunk_of_completion, completed, first_choice
 from hayhooks.surfaces._ending import Ending
 from hayhooks.surfaces._json import json_bytes
+from hayhooks.surfaces.openai.event_form import EventForm
 
 DONE = b"data: [DONE]\n\n"
 
@@ -101,7 +102,7 @@ class Whole:
 class Chunked:
     """A completion that is streamed: events in, server-sent events out."""
 
-    def __init__(self, model: str, *, runs_own_tools: bool, include_usage: bool) -> None:
+    def __init__(self, model: str, *, runs_own_tools: bool, include_usage: bool, events: EventForm = "chunk") -> None:
         self._ending = Ending(runs_own_tools=runs_own_tools)
         self._include_usage = include_usage
         frame = encode(_frame(model, "chat.completion.chunk"))[:-1]
@@ -111,7 +112,8 @@ class Chunked:
         self._tail = b',"logprobs":null,"finish_reason":null}]}\n\n'
         self._text_tail = b"}" + self._tail
         self._usage_head = b"data: " + frame + b',"choices":[],"usage":'
-        self._event_head = b"data: " + frame + b',"choices":[],"event":'
+        self._event_head = b'data: {"event":' if events == "bare" else b"data: " + frame + b',"choices":[],"event":'
+        self._shows_events = events != "off"
         self._last_head = b"data: " + frame + b',"choices":'
         self._has_role = False
 
@@ -171,7 +173,9 @@ class Chunked:
 
     def _other(self, event: Event, parts: list[bytes]) -> None:
         if isinstance(event, UserEvent):
-            # A whole chunk without choices: clients that know nothing of events skip it, others look for the key.
+            if not self._shows_events:
+                return
+            # Unless bare, a chunk without choices: who knows nothing of events skips it, others look for the key.
             parts += (self._event_head, json_bytes({"type": event.type, "data": event.data}), b"}\n\n")
         elif isinstance(event, Usage):
             self._ending.note_usage(event)
@@ -182,6 +186,15 @@ class Chunked:
                 parts.append(self._delta(more))
         elif isinstance(event, (Data, Result)):
             self._chunk(Chunk(event.json.decode()), parts)
+
+
+def has_text(events: Iterable[Event]) -> bool:
+    """Whether *events* say anything but events for the person who watches."""
+    return any(
+        any(event.texts) if isinstance(event, Texts) else bool(event.text) if isinstance(event, Chunk)
+        else isinstance(event, (Completion, Data, Result))
+        for event in events
+    )  # fmt: skip
 
 
 def _frame(model: str, kind: str) -> dict[str, Any]:
