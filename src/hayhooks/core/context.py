@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hayhooks.core.errors import RunCancelled
+from hayhooks.core.files import FileStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class RunContext:
         "counted",
         "deployment",
         "entry",
+        "files",
         "headers",
         "is_cancelled",
         "run_id",
@@ -46,6 +48,7 @@ class RunContext:
         via: str,
         session: Session = NO_SESSION,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        files: FileStore | None = None,
     ) -> None:
         self.run_id = run_id
         self.deployment = deployment
@@ -54,6 +57,7 @@ class RunContext:
         self.via = via  # the surface's name
         self.session = session
         self.headers = headers  # of the request, lower-case names
+        self.files = files  # that callers have uploaded
         self.is_cancelled = False
         self.streaming_components: Any = None  # the server's default for what streams
         self.usage: list[dict[str, Any]] = []  # as each generator reported it
