@@ -257,7 +257,8 @@ def _disposition(filename: str) -> bytes:
 
 
 def _query(scope: Scope) -> dict[str, str]:
-    return {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
+    found = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    return {name: values[-1] for name, values in found.items()}
 
 
 def _invalid(field: str, message: str) -> InvalidRequest:
