@@ -47,7 +47,7 @@ class AppSettings(BaseSettings):
     pipelines_dir: str = Field(default="./pipelines", description="Directory whose pipelines are deployed at start.")
     state_dir: str = Field(
         default="",
-        description="Directory for kept versions and the state database. Empty: in `.hayhooks` beside the pipelines.",
+        description="Directory for kept versions, uploads and databases. Empty: in `.hayhooks` beside the pipelines.",
     )
     additional_python_path: str = Field(
         default="",
@@ -84,6 +84,12 @@ class AppSettings(BaseSettings):
     max_body_bytes: PositiveInt = Field(default=100 * _MB, description="Largest body that is read into memory.")
     max_upload_bytes: PositiveInt = Field(
         default=10 * 1024 * _MB, description="Largest multipart body; its files are spooled to disk."
+    )
+    files_max_file_bytes: PositiveInt = Field(
+        default=512 * _MB, description="Largest file that can be uploaded to `/v1/files`."
+    )
+    files_max_total_bytes: PositiveInt = Field(
+        default=10 * 1024 * _MB, description="All files kept there together; more are refused with 413."
     )
     heartbeat_s: PositiveFloat = Field(
         default=15.0,

@@ -27,6 +27,7 @@ from hayhooks.server.reload import following_directory
 from hayhooks.server.state_directory import state_directory
 from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
+from hayhooks.store.kept_files import DiskFiles
 from hayhooks.surfaces import admin, rest
 from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
 from hayhooks.surfaces.openai import surface as openai
@@ -148,9 +149,15 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         settings.yaml_result,
         _components(settings.streaming_components),
     )
+    files = DiskFiles(
+        directory / "files",
+        max_file_bytes=settings.files_max_file_bytes,
+        max_total_bytes=settings.files_max_total_bytes,
+    )
     runtime = Runtime(
         store,
         engine,
+        files=files,
         on_run_end=log_run,
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
@@ -173,8 +180,9 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
-        openai_handlers = await stack.enter_async_context(openai.serve(runtime, options))
+        openai_handlers = await stack.enter_async_context(openai.serve(runtime, options, files=files))
         stack.callback(store.close)
+        stack.callback(files.close)
         stack.push_async_callback(runtime.stop)
         begin_reloading = None
         if settings.reload:

@@ -19,6 +19,7 @@ from hayhooks.core.errors import BuildFailed, HayhooksError
 from hayhooks.core.haystack.platform import forget_components, is_agent, is_pipeline, runs_own_tools, warm_up
 from hayhooks.engines.inline.result import ResultModel, streams
 from hayhooks.engines.inline.signature import read_arguments, signature_of
+from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.inline.worker import Hook, InlineWorker
 from hayhooks.engines.loader import PrivatePackage, public_names
 from hayhooks.engines.threads import Mailbox, Threads
@@ -139,7 +140,8 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
         result = ResultModel(signature.return_annotation if name == "run_api" else Any)
         if name == "run_open_webui_task":
             call = _never_none(call)
-        hooks[name] = Hook(call, arguments, None if name in _CHAT_HOOKS else result)
+        answer = None if name in _CHAT_HOOKS else VectorsModel() if name == "run_embedding" else result
+        hooks[name] = Hook(call, arguments, answer)
         entries[name] = Entry(
             name=name,
             description=docstring or "",

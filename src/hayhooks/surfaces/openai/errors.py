@@ -7,7 +7,14 @@ reference, "Error codes", and what SDKs retry (408, 409, 429 and 5xx).
 import json
 from typing import Any
 
-from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError, InvalidRequest, Kind
+from hayhooks.core.errors import (
+    DeploymentNotFound,
+    EntryNotFound,
+    HayhooksError,
+    InvalidRequest,
+    KeptFileNotFound,
+    Kind,
+)
 from hayhooks.surfaces._http import (
     STATUS,
     Header,
@@ -43,6 +50,8 @@ def error_answer(error: BaseException, *, show_tracebacks: bool) -> tuple[int, d
     if isinstance(error, (DeploymentNotFound, EntryNotFound)):
         message = f"The model '{error.name}' does not exist or does not answer here."
         return 404, error_object(message, "invalid_request_error", "model_not_found", "model"), []
+    if isinstance(error, KeptFileNotFound):
+        return 404, error_object(str(error), "invalid_request_error", "file_not_found", "id"), []
     if isinstance(error, InvalidRequest):
         param = None
         if error.errors:
