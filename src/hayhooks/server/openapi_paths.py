@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hayhooks.server import openapi_anthropic
+
 
 def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
@@ -270,7 +272,12 @@ def fixed_paths() -> dict[str, dict[str, Any]]:
     for prefix, suffix in (("/v1", ""), ("", "_alias")):
         paths[f"{prefix}/models"] = {
             "get": _operation(
-                f"openai_models{suffix}", "openai", "List models", _json(_ref("ModelsResponse")), OPENAI_ERROR
+                f"openai_models{suffix}",
+                "openai",
+                "List models",
+                _json(_ref("ModelsResponse")),
+                OPENAI_ERROR,
+                description="List models; with the header `anthropic-version`, in Anthropic's form.",
             )
         }
         paths[f"{prefix}/models/{{model}}"] = {
@@ -293,4 +300,4 @@ def fixed_paths() -> dict[str, dict[str, Any]]:
                 requestBody=_body(_ref("ChatRequest")),
             )
         }
-    return paths
+    return {**paths, **openapi_anthropic.paths()}
