@@ -69,7 +69,8 @@ Every error of these routes has one shape. `detail` is a sentence for the caller
 ```
 
 An `HTTPException` that a wrapper raises passes through with its status, headers and `detail`, which may then be any
-JSON. Paths below `/v1`, and `/{name}/chat`, answer in [OpenAI's shape](../openai-chat.md#errors).
+JSON. Paths below `/v1`, and `/{name}/chat`, answer in [OpenAI's shape](../openai-chat.md#errors), those of Anthropic's
+API in [Anthropic's](../anthropic.md#errors).
 
 | Kind | Status | What it means |
 |---|---|---|
@@ -107,7 +108,13 @@ _OUTSIDE_OPENAPI = {
     "/redoc": "The API's reading page (ReDoc). Works without the internet.",
     "/openapi.json": "The OpenAPI 3.1 document of what is deployed now.",
 }
-_TAGS = {"status": "Status", "config": "Management", "pipelines": "Running", "openai": "OpenAI"}
+_TAGS = {
+    "status": "Status",
+    "config": "Management",
+    "pipelines": "Running",
+    "openai": "OpenAI",
+    "anthropic": "Anthropic",
+}
 
 
 def configuration() -> str:

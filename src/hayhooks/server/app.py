@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.surfaces import admin, rest
 from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
+from hayhooks.surfaces.anthropic import surface as anthropic
 from hayhooks.surfaces.openai import surface as openai
 from hayhooks.telemetry import log, log_error, log_run
 
@@ -181,6 +182,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         openai_handlers = await stack.enter_async_context(openai.serve(runtime, options, files=files))
+        anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
         stack.callback(files.close)
         stack.push_async_callback(runtime.stop)
@@ -193,6 +195,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         prefixes: dict[str, ASGIApp] = {
             **dict.fromkeys(DOCS_PREFIXES, docs),
             **dict.fromkeys(openai.PREFIXES, openai_handlers["api"]),
+            **dict.fromkeys(anthropic.PREFIXES, anthropic_api),
+            **dict.fromkeys(anthropic.SHARED, _either(anthropic.is_ours, anthropic_api, openai_handlers["api"])),
             **{prefix: _reading(guard, admin_handlers[prefix], options) for prefix in admin.READS},
             **{prefix: _changing(guard, admin_handlers[prefix], options) for prefix in admin.CHANGES},
         }
@@ -203,6 +207,15 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             begin_reloading()
         log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
         yield
+
+
+def _either(is_firsts: Callable[[Scope], bool], first: ASGIApp, other: ASGIApp) -> ASGIApp:
+    """Two surfaces under one prefix: neither knows of the other."""
+
+    async def shared(scope: Scope, receive: Receive, send: Send) -> None:
+        await (first if is_firsts(scope) else other)(scope, receive, send)
+
+    return shared
 
 
 def _reading(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:

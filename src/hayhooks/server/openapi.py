@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from hayhooks.core.deployment import Deployment, Entry
+from hayhooks.server import openapi_anthropic
 from hayhooks.server.openapi_paths import ERROR, OPENAI_ERROR, SCHEMAS, fixed_paths
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
@@ -59,7 +60,7 @@ class OpenAPI:
 
     def _build(self, own: dict[str, Any], deployments: Mapping[str, Deployment]) -> dict[str, Any]:
         paths = fixed_paths()
-        schemas = dict(SCHEMAS)
+        schemas = {**SCHEMAS, **openapi_anthropic.schemas()}
         if self._needs_admin_key:
             for path in _MANAGEMENT:
                 paths[path]["post"]["security"] = [{"AdminKey": []}]

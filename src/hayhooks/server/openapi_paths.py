@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hayhooks.server import openapi_anthropic
+
 
 def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
@@ -330,7 +332,12 @@ def fixed_paths() -> dict[str, dict[str, Any]]:
     for prefix, suffix in (("/v1", ""), ("", "_alias")):
         paths[f"{prefix}/models"] = {
             "get": _operation(
-                f"openai_models{suffix}", "openai", "List models", _json(_ref("ModelsResponse")), OPENAI_ERROR
+                f"openai_models{suffix}",
+                "openai",
+                "List models",
+                _json(_ref("ModelsResponse")),
+                OPENAI_ERROR,
+                description="List models; with the header `anthropic-version`, in Anthropic's form.",
             )
         }
         paths[f"{prefix}/models/{{model}}"] = {
@@ -364,7 +371,7 @@ def fixed_paths() -> dict[str, dict[str, Any]]:
             )
         }
         paths |= _files_paths(prefix, suffix)
-    return paths
+    return {**paths, **openapi_anthropic.paths()}
 
 
 def _files_paths(prefix: str, suffix: str) -> dict[str, dict[str, Any]]:
@@ -383,7 +390,11 @@ def _files_paths(prefix: str, suffix: str) -> dict[str, dict[str, Any]]:
         },
     )
     query = {
-        "after": {**STRING, "pattern": "^file-[0-9a-f]{32}$", "description": "The id of the last file of the page before."},
+        "after": {
+            **STRING,
+            "pattern": "^file-[0-9a-f]{32}$",
+            "description": "The id of the last file of the page before.",
+        },
         "limit": {**INTEGER, "minimum": 1, "maximum": 10000, "default": 10000},
         "order": {"enum": ["asc", "desc"], "default": "desc"},
         "purpose": STRING,

@@ -13,7 +13,7 @@ from msgspec.json import encode
 from hayhooks.core.events import Chunk, Completion, Data, Event, Result, Texts, ToolCallDelta, Usage, UserEvent
 from hayhooks.surfaces._completions import chunk_of_completion, completed, first_choice
 from hayhooks.surfaces._ending import Ending
-from hayhooks.surfaces._json import json_bytes
+from hayhooks.surfaces._json import json_bytes, json_texts
 from hayhooks.surfaces.openai.event_form import EventForm
 
 DONE = b"data: [DONE]\n\n"
@@ -126,7 +126,7 @@ class Chunked:
                 if not self._has_role:
                     parts.append(self._role())
                 self._ending.note_text()
-                texts = _texts(event.texts)
+                texts = json_texts(event.texts)
                 if texts:
                     parts += (head, (tail + head).join(texts), tail)
             elif type(event) is Chunk:
@@ -210,10 +210,3 @@ def _calls(deltas: Iterable[ToolCallDelta]) -> list[dict[str, Any]]:
         function = {"name": delta.name} if delta.name else {}
         calls.append({**call, "function": {**function, "arguments": delta.arguments}})
     return calls
-
-
-def _texts(texts: list[str]) -> list[bytes]:
-    try:
-        return [encode(text) for text in texts if text]
-    except UnicodeEncodeError:
-        return [json_bytes(text) for text in texts if text]
