@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from bench.environments import checked, environment_made_once, python_environment
 
 from tests.support.readme import ROOT
@@ -20,6 +19,10 @@ from tests.support.readme import ROOT
 SCRIPTS = ROOT / "tests" / "clients"
 ENVIRONMENTS = ROOT / ".cache" / "clients"
 TIMEOUT_S = 120
+
+
+class NoNpm(RuntimeError):
+    """There is no npm on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,11 @@ class ClientProgram:
     requirements: str  # a requirements file, or package.json
 
     def run(self, base_url: str) -> dict[str, Any]:
-        """What the script printed, speaking to the server at *base_url*."""
+        """What the script printed, speaking to the server at *base_url*.
+
+        Raises:
+            NoNpm: It is one for Node, which nothing can be installed for.
+        """
         command = [*self._command(), base_url]
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "PYTHON"))}
         # Nobody is told anything, and nothing is fetched.
@@ -57,13 +64,15 @@ class ClientProgram:
 def node_environment(package: Path) -> Path:
     """The directory where the packages of a ``package.json`` are installed.
 
-    Skips the test where there is no npm.
+    Raises:
+        NoNpm: Nothing can be installed.
     """
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("npm is not installed; it comes with Node")
+        raise NoNpm("npm is not installed; it comes with Node")
     wanted = package.read_text(encoding="utf-8")
-    directory = ENVIRONMENTS / json.loads(wanted)["name"]
+    name: str = json.loads(wanted)["name"]
+    directory = ENVIRONMENTS / name
     with environment_made_once(directory, wanted) as new:
         if new is not None:
             shutil.rmtree(directory, ignore_errors=True)

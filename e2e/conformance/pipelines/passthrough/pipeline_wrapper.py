@@ -24,4 +24,7 @@ class PipelineWrapper(BasePipelineWrapper):
         """A completion, or the stream of its chunks."""
         more = {name: body[name] for name in FOREIGN if name in body}
         own = {name: value for name, value in body.items() if name not in FOREIGN}
-        return self.client.chat.completions.create(**{**own, "model": "test-model"}, extra_body=more)
+        answer = self.client.chat.completions.create(**{**own, "model": "test-model"}, extra_body=more)
+        if not body["stream"]:
+            answer.model = model  # callers know it under the deployment's name
+        return answer
