@@ -24,6 +24,7 @@ CORE = [
     "tests/test_admin.py",
     "tests/test_store.py",
     "tests/test_yaml.py",
+    "tests/test_yaml_chat.py",
     "tests/test_streaming_generator.py",
     "tests/test_messages.py",
 ]
