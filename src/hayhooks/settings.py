@@ -89,6 +89,13 @@ class AppSettings(BaseSettings):
         default=15.0,
         description="Seconds of silence after which a stream sends a comment, so that proxies keep it open.",
     )
+    responses_max_age_s: PositiveFloat = Field(
+        default=30 * 24 * 3600.0, description="Seconds for which OpenAI responses and conversations are kept."
+    )
+    responses_max_count: PositiveInt = Field(
+        default=10_000,
+        description="How many responses, conversations, and items of one conversation are kept; the oldest go first.",
+    )
     graceful_shutdown_timeout: NonNegativeInt = Field(
         default=5, description="Seconds that runs may take to finish when the server stops."
     )
