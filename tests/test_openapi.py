@@ -25,6 +25,8 @@ OPERATIONS = {
     "openai_models_alias": ("get", "/models"),
     "openai_chat_completions": ("post", "/v1/chat/completions"),
     "openai_chat_completions_alias": ("post", "/chat/completions"),
+    "openai_responses": ("post", "/v1/responses"),
+    "openai_responses_alias": ("post", "/responses"),
 }
 
 ITEM = """\
@@ -146,7 +148,8 @@ def test_every_operation_has_an_id_of_its_own_and_is_described(document: dict[st
         assert operation["description"], path
         assert "default" in operation["responses"], path
         wanted = {part[1:-1] for part in path.split("/") if part.startswith("{")}
-        assert {parameter["name"] for parameter in operation.get("parameters", ())} == wanted
+        parameters = operation.get("parameters", ())
+        assert {parameter["name"] for parameter in parameters if parameter["in"] == "path"} == wanted
 
 
 def test_models_of_one_name_in_two_deployments_do_not_mix(document: dict[str, Any]) -> None:

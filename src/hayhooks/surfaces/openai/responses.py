@@ -33,7 +33,7 @@ from hayhooks.surfaces.openai.chat import HEARTBEAT, SSE, VIA
 from hayhooks.surfaces.openai.errors import Refused, error_answer
 from hayhooks.surfaces.openai.paging import list_object, number, page_of, page_of_items, query
 from hayhooks.surfaces.openai.responses_background import Background
-from hayhooks.surfaces.openai.responses_body import read_response_body
+from hayhooks.surfaces.openai.responses_body import check_response_body, model_of, read_object
 from hayhooks.surfaces.openai.responses_events import events_after, replayed
 from hayhooks.surfaces.openai.responses_fold import Fold
 from hayhooks.surfaces.openai.responses_items import chat_body, chat_messages, listed
@@ -84,8 +84,9 @@ class Responses:
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         require_json(header(scope, b"content-type"))
-        body = read_response_body(await read_body(scope, receive, self._options.max_body_bytes))
-        deployment, entry = self._target(body["model"])
+        body = read_object(await read_body(scope, receive, self._options.max_body_bytes))
+        deployment, entry = self._target(model_of(body))
+        check_response_body(body)
         turn = await self._memory.turn(body, session_of(scope, body))
         call = _call(body, turn, entry, scope)
         response = new_response(turn.id, body, turn.conversation_id)

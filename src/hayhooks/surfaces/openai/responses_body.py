@@ -27,15 +27,20 @@ def read_object(body: bytes) -> dict[str, Any]:
     return data
 
 
-def read_response_body(body: bytes) -> dict[str, Any]:
-    """The request as plain data; fields that we do not know are kept for the hook.
+def model_of(body: Mapping[str, Any]) -> str:
+    """The name of the model. Raises InvalidRequest."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise invalid("model", "'model' must be the name of a model.")
+    return model
+
+
+def check_response_body(data: dict[str, Any]) -> None:
+    """Check the request, and say what it leaves to the server; fields that we do not know are for the hook.
 
     Raises:
         InvalidRequest: Naming the field.
     """
-    data = read_object(body)
-    if not isinstance(data.get("model"), str) or not data["model"]:
-        raise invalid("model", "'model' must be the name of a model.")
     for field, (is_right, what) in _FIELDS.items():
         if data.get(field) is not None and not is_right(data[field]):
             raise invalid(field, f"'{field}' must be {what}.")
@@ -62,7 +67,6 @@ def read_response_body(body: bytes) -> dict[str, Any]:
             raise invalid(f"tools.{place}", f"'tools[{place}]' must be an object with a 'type'.")
         if tool["type"] == "function" and not (isinstance(tool.get("name"), str) and tool["name"]):
             raise invalid(f"tools.{place}.name", f"'tools[{place}]' must have a 'name'.")
-    return data
 
 
 def check_items(field: str, items: list[Any]) -> None:
