@@ -29,6 +29,8 @@ OPERATIONS = {
     "openai_embeddings_alias": ("post", "/embeddings"),
     "openai_files_create": ("post", "/v1/files"),
     "openai_files_create_alias": ("post", "/files"),
+    "openai_responses": ("post", "/v1/responses"),
+    "openai_responses_alias": ("post", "/responses"),
 }
 
 ITEM = """\

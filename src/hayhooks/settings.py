@@ -100,6 +100,13 @@ class AppSettings(BaseSettings):
         description="Form of events in chat streams whose caller asks for none: a `chunk` without choices, a `bare` "
         '`{"event": ...}`, or none; `auto` is bare for Open WebUI, otherwise a chunk.',
     )
+    responses_max_age_s: PositiveFloat = Field(
+        default=30 * 24 * 3600.0, description="Seconds for which OpenAI responses and conversations are kept."
+    )
+    responses_max_count: PositiveInt = Field(
+        default=10_000,
+        description="How many responses, conversations, and items of one conversation are kept; the oldest go first.",
+    )
     graceful_shutdown_timeout: NonNegativeInt = Field(
         default=5, description="Seconds that runs may take to finish when the server stops."
     )
