@@ -1,4 +1,4 @@
-"""Everything that must hold before a change lands: format, lint, spelling, types, tests, other Pythons and Haystacks.
+"""Everything that must hold before a change lands: style, types, tests, clients, other Pythons and Haystacks.
 
 Run by ``make test``. ``python .ci/check.py lint types`` runs only the named steps.
 """
@@ -48,6 +48,11 @@ def tests() -> None:
     run(BIN / "pytest", "-n", "2")
 
 
+def clients() -> None:
+    """Clients of other projects, each in an environment of its own."""
+    run(BIN / "pytest", "-m", "clients", "-rs")
+
+
 def others() -> None:
     """The core subset on the other Pythons and on the other Haystack."""
     for version, requirement in OTHERS:
@@ -85,7 +90,13 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
         sys.exit(f"FAILED: {' '.join(str(part) for part in command)}")
 
 
-STEPS: dict[str, Callable[[], None]] = {"lint": lint, "types": types, "tests": tests, "others": others}
+STEPS: dict[str, Callable[[], None]] = {
+    "lint": lint,
+    "types": types,
+    "tests": tests,
+    "clients": clients,
+    "others": others,
+}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from queue import SimpleQueue
 
@@ -335,6 +335,62 @@ async def test_a_task_is_held_back_when_its_reader_is_slow_and_let_go_when_it_le
         await bridge.put(item)
 
 
+def report_all(bridge: ThreadBridge | TaskBridge, items: Iterable[object]) -> None:
+    for item in items:
+        bridge.report(item)
+
+
+async def test_many_threads_that_report_are_held_back_beside_the_producer_and_nothing_is_lost() -> None:
+    pool = Pool()
+    bridge = ThreadBridge(pool.mailbox)
+    per_thread, reporters = 2 * THREAD_HIGH_WATER, 3
+    jobs = [pool.run(lambda: bridge.feed(iter(range(per_thread))))]
+    jobs += [
+        pool.run(partial(report_all, bridge, [(who, number) for number in range(per_thread)]))
+        for who in range(reporters)
+    ]
+    await until(lambda: len(bridge._items) >= THREAD_HIGH_WATER)
+    assert len(bridge._items) <= THREAD_HIGH_WATER + reporters
+    together = asyncio.gather(*jobs)
+    together.add_done_callback(lambda _: bridge.end())
+    items = [item async for batch in bridge.batches() for item in batch]
+    assert [item for item in items if isinstance(item, int)] == list(range(per_thread))
+    for who in range(reporters):
+        assert [item[1] for item in items if not isinstance(item, int) and item[0] == who] == list(range(per_thread))
+    bridge.report("too late")
+    assert not bridge._items
+
+
+async def test_threads_that_wait_to_report_are_let_go_when_the_reader_leaves() -> None:
+    pool = Pool()
+    bridge = ThreadBridge(pool.mailbox)
+    jobs = [pool.run(partial(report_all, bridge, range(2 * THREAD_HIGH_WATER))) for _ in range(2)]
+    await until(lambda: len(bridge._items) >= THREAD_HIGH_WATER)
+    bridge.close()
+    async with asyncio.timeout(WAIT_S):
+        await asyncio.gather(*jobs)
+
+
+async def test_what_is_reported_on_the_loop_never_waits_and_stays_bounded() -> None:
+    for bridge in (ThreadBridge(Mailbox(asyncio.get_running_loop())), TaskBridge()):
+        report_all(bridge, range(10 * TASK_HIGH_WATER))
+        bridge.end()
+        items = [item async for batch in bridge.batches() for item in batch]
+        assert TASK_HIGH_WATER < len(items) < 10 * TASK_HIGH_WATER
+        assert items == list(range(len(items)))
+
+
+async def test_a_thread_reports_into_a_task_s_stream_without_waiting_for_the_loop() -> None:
+    bridge = TaskBridge()
+    reporter = threading.Thread(target=report_all, args=(bridge, range(100)))
+    reporter.start()
+    reporter.join(WAIT_S)  # the loop stands still meanwhile
+    assert not reporter.is_alive()
+    await asyncio.sleep(0)
+    bridge.end()
+    assert [item async for batch in bridge.batches() for item in batch] == list(range(100))
+
+
 # Invocations: what the caller's leaving means at each moment
 
 
@@ -368,14 +424,17 @@ async def test_an_async_stream_that_a_thread_hands_over_after_its_caller_left_st
     pool.threads.close()
 
 
+@pytest.mark.parametrize("is_open", [True, False])
 @pytest.mark.parametrize("has_begun", [True, False])
-async def test_cancelling_an_async_stream_ends_it_whether_its_task_has_begun_or_not(has_begun: bool) -> None:
+async def test_cancelling_an_async_stream_ends_it_whether_its_task_has_begun_or_not(
+    has_begun: bool, is_open: bool
+) -> None:
     pool = Pool()
 
     async def hook() -> AsyncIterator[str]:
         return words()
 
-    invocation = LoopInvocation(hook, {}, context(), None, pool.threads, pool.mailbox)
+    invocation = LoopInvocation(hook, {}, context(), None, pool.threads, pool.mailbox, wants_stream=is_open)
     finished = asyncio.Event()
     await invocation.reply()
     if has_begun:
@@ -414,11 +473,17 @@ async def test_a_hook_sees_its_run_in_every_place_where_its_code_runs() -> None:
         (LoopInvocation, returns_sync),
         (ThreadInvocation, returns_async),
     ):
-        invocation = kind(hook, {}, run, None, pool.threads, pool.mailbox)
-        reply = await invocation.reply()
-        assert not hasattr(reply, "json")
-        assert [events async for events in reply.batches()]  # type: ignore[union-attr]
-    assert seen == [run] * 6
+        for is_open in (False, True):
+            invocation = kind(hook, {}, run, None, pool.threads, pool.mailbox, wants_stream=is_open)
+            reply = await invocation.reply()
+            assert not hasattr(reply, "json")
+            assert [events async for events in reply.batches()]  # type: ignore[union-attr]
+            finished = asyncio.Event()
+            invocation.on_finished(finished.set)
+            async with asyncio.timeout(WAIT_S):
+                await finished.wait()
+            assert run.report is None  # nothing of the run is kept when it is over
+    assert seen == [run] * 12
     assert current_context.get() is None
     pool.threads.close()
 

@@ -1,13 +1,21 @@
-"""Ready-made callbacks for streaming_generator: tool calls as statuses, the documents an answer used as a list."""
+"""Ready-made callbacks for streaming_generator: tool calls as statuses, the documents an answer used as sources."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hayhooks.events import PipelineEvent, create_notification_event, create_status_event
-from hayhooks.open_webui import create_details_tag
+from hayhooks.open_webui import create_details_tag, create_source_event
 
-__all__ = ["default_on_pipeline_end", "default_on_tool_call_end", "default_on_tool_call_start"]
+__all__ = [
+    "default_on_pipeline_end",
+    "default_on_tool_call_end",
+    "default_on_tool_call_start",
+    "sources_on_pipeline_end",
+]
+
+_SHOWN = 10_000  # characters of a document that a source carries
+_NAMED = 60  # characters of a document that stand for its name
 
 
 def default_on_tool_call_start(
@@ -45,6 +53,32 @@ def default_on_pipeline_end(result: Any) -> str | None:
     return "\n\n**Sources**\n" + "\n".join(f"- {source}" for source in sources) + "\n" if sources else None
 
 
+def sources_on_pipeline_end(result: Any) -> list[PipelineEvent]:
+    """The documents in a pipeline's *result* as sources, which Open WebUI shows under the answer.
+
+    Documents are found as `default_on_pipeline_end` finds them. Those from one place are one source, with a text for
+    each; one that has neither title, URL nor file name is named by its first words.
+    """
+    places: dict[str, dict[str, Any]] = {}
+    seen: set[Any] = set()
+    for document in _documents(result):
+        key = getattr(document, "id", None) or id(document)
+        if key in seen:  # of a retriever and of the answer that refers to it
+            continue
+        seen.add(key)
+        text = document.content if isinstance(document.content, str) else ""
+        url, name = _url(document), _name(document)
+        name = name or url or " ".join(text.split())[:_NAMED] or "Document"
+        # Open WebUI shows an id that is a URL in place of the name.
+        place = url.partition("://")[2] or url if url else name
+        if place not in places:
+            link = {"url": url} if url and url.startswith(("https://", "http://")) else {}
+            places[place] = {"source": {"id": place, "name": name, **link}, "document": [], "metadata": []}
+        places[place]["document"].append(text[:_SHOWN])
+        places[place]["metadata"].append({"source": place, "name": name})
+    return [create_source_event(source) for source in places.values()]
+
+
 def _fenced(text: str) -> str:
     # The fence is longer than any in the text, which could otherwise end it.
     fence = "```"
@@ -68,11 +102,17 @@ def _documents(value: Any) -> Iterator[Any]:
 
 
 def _source(document: Any) -> str | None:
-    meta = document.meta
-    url = next((str(meta[key]) for key in ("url", "link", "source_url") if meta.get(key)), None)
-    name = next(
-        (str(meta[key]) for key in ("title", "name", "file_name", "file_path", "source") if meta.get(key)), None
-    )
-    if url:
-        return f"[{name or url}]({url})"
-    return name
+    url, name = _url(document), _name(document)
+    return f"[{name or url}]({url})" if url else name
+
+
+def _url(document: Any) -> str | None:
+    return _meta(document, "url", "link", "source_url")
+
+
+def _name(document: Any) -> str | None:
+    return _meta(document, "title", "name", "file_name", "file_path", "source")
+
+
+def _meta(document: Any, *keys: str) -> str | None:
+    return next((str(document.meta[key]) for key in keys if document.meta.get(key)), None)

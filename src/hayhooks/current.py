@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers
 
 from hayhooks.core.context import RunContext, Session, current_context
+from hayhooks.events import PipelineEvent, create_status_event
 
 __all__ = ["CurrentRun", "Session", "current_run"]
 
@@ -56,6 +57,26 @@ class CurrentRun:
     def is_cancelled(self) -> bool:
         """Whether the caller has left: what is still computed is for nobody."""
         return self._context.is_cancelled
+
+    def report_status(self, description: str, *, done: bool = False, hidden: bool = False) -> None:
+        """Tell the person who watches what is going on, as `create_status_event` says it; see `report`."""
+        self.report(create_status_event(description, done=done, hidden=hidden))
+
+    def report(self, event: PipelineEvent) -> None:
+        """Put *event* into the stream of the answer at once, also while a chat hook has returned nothing yet.
+
+        From any thread or task. Without effect where there is no stream to be in: in plain answers, and when the run
+        is over or its caller has left. A thread is held back while the reader is far behind; on the event loop,
+        where nothing may wait, events that are thousands of items ahead are left out.
+
+        Raises:
+            TypeError: *event* is no PipelineEvent.
+        """
+        if not isinstance(event, PipelineEvent):
+            raise TypeError(f"report() takes a PipelineEvent, not {type(event).__name__}.")
+        report = self._context.report
+        if report is not None:
+            report(event)
 
 
 def current_run() -> CurrentRun:

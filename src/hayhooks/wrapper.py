@@ -17,6 +17,10 @@ class BasePipelineWrapper(ABC):
     skip_a2a: bool = False
     a2a_card: dict[str, Any] | None = None
     deployment_type: str | None = None
+    # Titles, tags and the like for Open WebUI: a "default" answer, or that of a hook for them; or "chat" as ever.
+    open_webui_tasks: str = "default"
+    # Whether streams show the documents that a pipeline used as sources.
+    show_sources: bool = False
 
     # Limits of this deployment; unset ones follow the server's settings. None is no limit.
     max_concurrent_runs: ClassVar[int | None]
@@ -62,6 +66,14 @@ class BasePipelineWrapper(ABC):
 
     async def run_embedding_async(self, model: str, inputs: list[Any], body: dict[str, Any]) -> Any:
         """Answer OpenAI embeddings, asynchronously."""
+        raise NotImplementedError
+
+    def run_open_webui_task(self, task: str, messages: list[dict[str, Any]], body: dict[str, Any]) -> Any:
+        """Answer what Open WebUI asks for around a chat: a title, tags, ... None or nothing gives the default."""
+        raise NotImplementedError
+
+    async def run_open_webui_task_async(self, task: str, messages: list[dict[str, Any]], body: dict[str, Any]) -> Any:
+        """Answer what Open WebUI asks for around a chat, asynchronously."""
         raise NotImplementedError
 
     def run_file_upload(self, filename: str, content_type: str | None, content: bytes, purpose: str) -> dict[str, Any]:

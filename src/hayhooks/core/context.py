@@ -1,11 +1,12 @@
 """What a run knows about itself, reachable from the user's code through a context variable."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from hayhooks.core.errors import RunCancelled
+from hayhooks.core.files import FileStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,13 @@ class RunContext:
         "counted",
         "deployment",
         "entry",
+        "files",
         "headers",
         "is_cancelled",
+        "report",
         "run_id",
         "session",
+        "shows_sources",
         "streaming_components",
         "usage",
         "version",
@@ -46,6 +50,7 @@ class RunContext:
         via: str,
         session: Session = NO_SESSION,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        files: FileStore | None = None,
     ) -> None:
         self.run_id = run_id
         self.deployment = deployment
@@ -54,8 +59,12 @@ class RunContext:
         self.via = via  # the surface's name
         self.session = session
         self.headers = headers  # of the request, lower-case names
+        self.files = files  # that callers have uploaded
         self.is_cancelled = False
+        # Puts an event into the run's stream, from any thread; None while it has none, and when it is over.
+        self.report: Callable[[Any], None] | None = None
         self.streaming_components: Any = None  # the server's default for what streams
+        self.shows_sources = False  # a stream whose call names no on_pipeline_end shows the documents it used
         self.usage: list[dict[str, Any]] = []  # as each generator reported it
         self.counted: list[Any] = []  # replies whose usage is in the list, so that none is counted twice
 

@@ -40,6 +40,9 @@ class Call:
     uploads: Mapping[str, Sequence[Upload]] | None = None  # by form field
     headers: Sequence[tuple[bytes, bytes]] = ()
     session: Session = NO_SESSION
+    # The answer of a chat hook is read as a stream from the start: what the code reports while it works goes out at
+    # once. Such a run replies with a stream whatever the hook returns, and its failures come out of the stream.
+    wants_stream: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import suppress
 from typing import Any
 
 from hayhooks.core.errors import RunCancelled
@@ -20,6 +21,8 @@ TASK_HIGH_WATER = 1024
 _LARGE = 16 * 1024
 _LARGE_HIGH_WATER = 16
 _SIZED = (str, bytes)
+# What is reported where nothing can wait is left out when this many items are ahead: room beyond the producer's own.
+_REPORT_HIGH_WATER = 2 * 1024
 
 
 class ThreadBridge:
@@ -31,6 +34,7 @@ class ThreadBridge:
         self._reader_waits = False
         self._waiter: asyncio.Future[None] | None = None
         self._room = threading.Event()
+        self._turn = threading.Lock()  # one waits for room at a time: the producer, or a thread that reports
         self._producer_waits = False
         self._ended = False
         self._failure: BaseException | None = None
@@ -73,6 +77,25 @@ class ThreadBridge:
                     self._wait_for_room(THREAD_HIGH_WATER)
                 elif type(item) in _SIZED and len(item) > _LARGE:
                     self._wait_for_room(_LARGE_HIGH_WATER)
+
+    def report(self, item: Any) -> None:
+        """Hand over *item* beside the producer, from any thread; without effect when the stream is over.
+
+        Waits as ``put`` does, but not on the event loop: there an item that is too far ahead is left out.
+        """
+        if self._closed or self._ended:
+            return
+        items = self._items
+        may_wait = not self._mailbox.is_here
+        if not may_wait and len(items) >= _REPORT_HIGH_WATER:
+            return
+        items.append(item)
+        if self._reader_waits:
+            self._reader_waits = False
+            self._mailbox.post(self._wake)
+        if may_wait and len(items) >= THREAD_HIGH_WATER:
+            with suppress(RunCancelled):
+                self._wait_for_room(THREAD_HIGH_WATER)
 
     def end(self, failure: BaseException | None = None) -> None:
         """Nothing more comes. Producer's thread only."""
@@ -119,19 +142,22 @@ class ThreadBridge:
             waiter.set_result(None)
 
     def _wait_for_room(self, high_water: int) -> None:
-        while len(self._items) >= high_water and not self._closed:
-            self._room.clear()
-            self._producer_waits = True
-            if len(self._items) >= high_water and not self._closed:
-                self._room.wait()
+        with self._turn:
+            while len(self._items) >= high_water and not self._closed:
+                self._room.clear()
+                self._producer_waits = True
+                if len(self._items) >= high_water and not self._closed:
+                    self._room.wait()
         if self._closed:
             raise RunCancelled
 
 
 class TaskBridge:
-    """From a producing task to another task of the same loop."""
+    """From a producing task to another task of the same loop, in which it is made."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._items: list[Any] = []
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -174,6 +200,19 @@ class TaskBridge:
                 elif type(item) in _SIZED and len(item) > _LARGE:
                     await self._has_room(_LARGE_HIGH_WATER)
 
+    def report(self, item: Any) -> None:
+        """Hand over *item* beside the producer, from any thread; without effect when the stream is over.
+
+        Never waits: the loop may wait for the very thread that reports. An item too far ahead is left out.
+        """
+        if self._closed or self._ended:
+            return
+        if threading.get_ident() == self._thread:
+            self._add(item)
+        else:
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
+                self._loop.call_soon_threadsafe(self._add, item)
+
     def end(self, failure: BaseException | None = None) -> None:
         """Nothing more comes."""
         self._failure = failure
@@ -205,6 +244,13 @@ class TaskBridge:
             else:
                 self._waiter = asyncio.get_running_loop().create_future()
                 await self._waiter
+
+    def _add(self, item: Any) -> None:
+        if self._closed or self._ended or len(self._items) >= _REPORT_HIGH_WATER:
+            return
+        self._items.append(item)
+        if self._waiter is not None:
+            self._wake()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

@@ -17,7 +17,7 @@ _BUSY = 0.7  # of one processor: Python code gets no further with more threads
 
 
 class Mailbox:
-    """Calls from threads to the loop, many with one wake-up.
+    """Calls from threads to the loop, many with one wake-up. Made in the loop's thread.
 
     Waking an event loop costs a system call and a switch of the interpreter lock; under load one wake-up carries
     the messages of all threads.
@@ -25,8 +25,14 @@ class Mailbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._thread = threading.get_ident()
         self._calls: deque[tuple[Callable[..., None], Any]] = deque()
         self._armed = True
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the calling thread is the loop's own."""
+        return threading.get_ident() == self._thread
 
     def post(self, function: Callable[[Any], None], argument: Any = None) -> None:
         """Call ``function(argument)`` on the loop soon. From any thread."""

@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks.core.errors import DeploymentNotFound
 from hayhooks.core.registry import Live
 
+# Verbs whose surface says in its own protocol's words that there is no such deployment.
+_ANSWER_FOR_STRANGERS = ("chat",)
+
 Answer = Callable[[Scope, Receive, Send], Any]
 
 
@@ -50,7 +53,7 @@ class Dispatch:
         first, _, verb = path[1:].partition("/")
         handler = self.prefixes.get(first)
         is_closed = handler is not None and first in self.closed
-        if handler is None and first in self._live():
+        if handler is None and (first in self._live() or verb in _ANSWER_FOR_STRANGERS):
             handler = self.verbs.get(verb)
             if handler is not None and verb == "" and not self._live()[first].deployment.takes_legacy_calls:
                 handler = None

@@ -5,7 +5,7 @@ import json
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic_core import to_jsonable_python
 from starlette.exceptions import HTTPException
@@ -42,6 +42,7 @@ class HTTPOptions:
     max_upload_bytes: int = 10 * 1024 * 1024 * 1024
     heartbeat_s: float = 15.0
     show_tracebacks: bool = False
+    events: Literal["auto", "chunk", "bare", "off"] = "auto"  # their form in chat streams whose caller names none
 
 
 class MethodNotAllowed(Exception):

@@ -79,7 +79,8 @@ def _message(item: Any) -> Iterator[ChatMessage]:
         elif found is not None:
             contents.append(found)
     if contents:
-        yield ChatMessage.from_user(content_parts=contents)
+        name = _field(item, "name")
+        yield ChatMessage.from_user(content_parts=contents, name=name if isinstance(name, str) else None)
 
 
 def _content(part: Any) -> TextContent | ImageContent | FileContent | None:
@@ -92,6 +93,10 @@ def _content(part: Any) -> TextContent | ImageContent | FileContent | None:
             return _image(part)
         if kind == "input_file":
             return _file(part)
+        if kind == "file":  # chat's word for it
+            return _file(_field(part, "file"))
+        if kind == "input_audio":
+            return _audio(_field(part, "input_audio"))
     except ValueError as error:
         logger.warning("An {} that cannot be read is left out: {}", kind, error)
         return None
@@ -116,6 +121,15 @@ def _file(part: Any) -> FileContent | None:
         return None  # given by id or address: get_input_files is the way to those
     mime_type, content = _data(given) or (None, given)
     return FileContent(base64_data=content, mime_type=mime_type, filename=_field(part, "filename"))
+
+
+def _audio(audio: Any) -> FileContent | None:
+    data, kind = _field(audio, "data"), _field(audio, "format")
+    if not isinstance(data, str):
+        return None
+    # Haystack has no class of its own for sound; the MIME type tells it from other files.
+    mime_type = {"mp3": "audio/mpeg"}.get(str(kind), f"audio/{kind or 'wav'}")
+    return FileContent(base64_data=data, mime_type=mime_type)
 
 
 def _data(url: Any) -> tuple[str | None, str] | None:

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from hayhooks.callbacks import sources_on_pipeline_end
+from hayhooks.core.context import current_context
 from hayhooks.core.haystack.platform import MAJOR
 from hayhooks.core.haystack.streaming_async import AsyncExternalQueue, AsyncPipelineStream
 from hayhooks.core.haystack.streaming_hooks import (
@@ -15,6 +17,7 @@ from hayhooks.core.haystack.streaming_hooks import (
     StreamItem,
 )
 from hayhooks.core.haystack.streaming_plan import plan_run
+from hayhooks.core.haystack.streaming_sources import document_makers
 from hayhooks.core.haystack.streaming_sync import ExternalQueue, PipelineStream
 from hayhooks.core.haystack.streaming_targets import StreamingComponents, Target, default_streaming_components
 
@@ -52,7 +55,8 @@ def streaming_generator(
         on_tool_call_start: ``(name, arguments, id)``, once per tool call, when its arguments are complete.
         on_tool_call_end: ``(name, arguments, result, error)``, for each tool result.
         on_reasoning: ``(text, extra)``, for each piece of reasoning.
-        on_pipeline_end: ``(result)``; its text is the last chunk.
+        on_pipeline_end: ``(result)``; its text is the last chunk. By default `sources_on_pipeline_end`, with the
+            outputs that it needs, in a wrapper that says ``show_sources``.
         streaming_components: Names of components, or "all"; by default the server's setting, else the last
             streaming-capable component in the pipeline's flow.
         include_outputs_from: Passed to the pipeline's ``run``.
@@ -65,6 +69,7 @@ def streaming_generator(
     """
     if external_event_queue is not None and inspect.iscoroutinefunction(external_event_queue.get):
         raise TypeError("streaming_generator needs a queue.Queue; an asyncio.Queue is for async_streaming_generator.")
+    on_pipeline_end, include_outputs_from = _with_sources(pipeline, on_pipeline_end, include_outputs_from)
     plan = plan_run(pipeline, pipeline_run_args, streaming_components, include_outputs_from)
     plan.check_synchronous()
     hooks = Hooks(on_tool_call_start, on_tool_call_end, on_reasoning, on_pipeline_end)
@@ -113,12 +118,25 @@ def async_streaming_generator(
             f"{type(pipeline).__name__} has no run_async. Use an AsyncPipeline, or streaming_generator in a "
             "synchronous hook."
         )
+    on_pipeline_end, include_outputs_from = _with_sources(pipeline, on_pipeline_end, include_outputs_from)
     plan = plan_run(pipeline, pipeline_run_args, streaming_components, include_outputs_from)
     for target in plan.targets:
         if not target.is_async:
             _check_bridge(target, allow_sync_streaming_callbacks)
     hooks = Hooks(on_tool_call_start, on_tool_call_end, on_reasoning, on_pipeline_end)
     return AsyncPipelineStream(plan, hooks, external_event_queue, shield=shield_pipeline_task)
+
+
+def _with_sources(
+    pipeline: Any, on_pipeline_end: OnPipelineEnd | None, include_outputs_from: set[str] | None
+) -> tuple[OnPipelineEnd | None, set[str] | None]:
+    """What a call leaves out, where the wrapper says that its streams show their sources."""
+    run = current_context.get()
+    if run is None or not run.shows_sources or on_pipeline_end is not None:
+        return on_pipeline_end, include_outputs_from
+    if include_outputs_from is None:
+        include_outputs_from = document_makers(pipeline)
+    return sources_on_pipeline_end, include_outputs_from
 
 
 def _check_bridge(target: Target, is_allowed: bool) -> None:

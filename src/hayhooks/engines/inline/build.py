@@ -1,5 +1,6 @@
 """Build a bundle into a deployment of this process."""
 
+import functools
 import importlib.metadata
 import inspect
 import math
@@ -20,14 +21,15 @@ from hayhooks.core.errors import BuildFailed, HayhooksError
 from hayhooks.core.haystack.platform import forget_components, is_agent, is_pipeline, runs_own_tools, warm_up
 from hayhooks.engines.inline.result import ResultModel, streams
 from hayhooks.engines.inline.signature import read_arguments, signature_of
+from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.inline.worker import Hook, InlineWorker
 from hayhooks.engines.loader import PrivatePackage, public_names
 from hayhooks.engines.threads import Mailbox, Threads
 from hayhooks.wrapper import BasePipelineWrapper
 from hayhooks.yaml_wrapper import YAMLPipelineWrapper
 
-HOOKS = ("run_api", "run_chat_completion", "run_response", "run_embedding", "run_file_upload")
-_CHAT_HOOKS = ("run_chat_completion", "run_response")
+HOOKS = ("run_api", "run_chat_completion", "run_response", "run_embedding", "run_file_upload", "run_open_webui_task")
+_CHAT_HOOKS = ("run_chat_completion", "run_response", "run_open_webui_task")
 _LIMITS = ("max_concurrent_runs", "max_queued_runs", "run_timeout_s")
 
 
@@ -72,7 +74,9 @@ def build(
             name=bundle.name,
             version=bundle.version,
             entries=entries,
-            worker=InlineWorker(wrapper, hooks, package, threads, forget, streaming_components),
+            worker=InlineWorker(
+                wrapper, hooks, package, threads, forget, streaming_components, shows_sources=bool(wrapper.show_sources)
+            ),
             limits=_limits(wrapper, limits),
             description=_description(wrapper, entries),
             # An agent beside the pipeline may be the one that answers; without a pipeline nobody can know.
@@ -83,6 +87,7 @@ def build(
                 "skip_a2a": wrapper.skip_a2a,
                 "a2a_card": wrapper.a2a_card,
                 "deployment_type": wrapper.deployment_type or _type_of(pipeline),
+                "open_webui_tasks": _one_of(wrapper, "open_webui_tasks", ("default", "chat")),
             },
             created_s=int(time.time()),
         )
@@ -137,7 +142,10 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
         except TypeError as error:
             raise BuildFailed(f"{call.__name__}(): {error}") from error
         result = ResultModel(signature.return_annotation if name == "run_api" else Any)
-        hooks[name] = Hook(call, arguments, None if name in _CHAT_HOOKS else result)
+        if name == "run_open_webui_task":
+            call = _never_none(call)
+        answer = None if name in _CHAT_HOOKS else VectorsModel() if name == "run_embedding" else result
+        hooks[name] = Hook(call, arguments, answer)
         entries[name] = Entry(
             name=name,
             description=docstring or "",
@@ -147,7 +155,7 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
             required_files=arguments.required_files,
             streams=_streams(call, signature.return_annotation),
         )
-    if not hooks:
+    if not hooks.keys() - {"run_open_webui_task"}:  # it stands beside a chat hook
         raise BuildFailed(
             "PipelineWrapper has no run hook: override at least one of "
             + ", ".join(f"{name}, {name}_async" for name in HOOKS[:4])
@@ -167,6 +175,22 @@ def _override(wrapper: BasePipelineWrapper, name: str) -> Callable[..., Any] | N
     if isinstance(wrapper, YAMLPipelineWrapper) and name == "run_chat_completion" and not wrapper.can_chat:
         return None if _is_from(own, YAMLPipelineWrapper) else own
     return own  # type: ignore[no-any-return]
+
+
+def _never_none(call: Callable[..., Any]) -> Callable[..., Any]:
+    """*call*, with None as nothing said: such a hook need not have an answer to everything."""
+
+    @functools.wraps(call)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        value = await call(*args, **kwargs)
+        return "" if value is None else value
+
+    @functools.wraps(call)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        value = call(*args, **kwargs)
+        return "" if value is None else value
+
+    return awaited if inspect.iscoroutinefunction(inspect.unwrap(call)) else called
 
 
 def _is_from(call: Any, cls: type) -> bool:
@@ -194,6 +218,13 @@ def _limits(wrapper: BasePipelineWrapper, defaults: Limits) -> Limits:
         if not is_right:
             raise BuildFailed(f"PipelineWrapper.{name} must be {what} or None, not {value!r}.")
     return Limits(**values)
+
+
+def _one_of(wrapper: BasePipelineWrapper, name: str, known: tuple[str, ...]) -> str:
+    value = getattr(wrapper, name)
+    if value not in known:
+        raise BuildFailed(f"PipelineWrapper.{name} must be one of {', '.join(map(repr, known))}, not {value!r}.")
+    return str(value)
 
 
 def _is_number(value: Any) -> bool:

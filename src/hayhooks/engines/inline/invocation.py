@@ -2,49 +2,19 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import Any
 
 from hayhooks.core.context import RunContext, current_context
 from hayhooks.core.errors import RunCancelled
-from hayhooks.core.events import Event, Raw, Result
+from hayhooks.core.events import Raw, Result, Vectors
 from hayhooks.engines.bridge import TaskBridge, ThreadBridge
 from hayhooks.engines.inline.result import ResultModel
-from hayhooks.engines.inline.values import Media, events_of, is_async_stream, stream_source
+from hayhooks.engines.inline.streams import EventStream, WholeStream, said
+from hayhooks.engines.inline.values import Media, is_async_stream, stream_source
+from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.threads import Mailbox, Threads
-
-
-class EventStream:
-    """What a bridge carries, as events."""
-
-    __slots__ = ("_bridge", "media")
-
-    def __init__(self, bridge: ThreadBridge | TaskBridge, media: Media) -> None:
-        self._bridge = bridge
-        self.media = media
-
-    async def batches(self) -> AsyncIterator[list[Event]]:
-        """Events as they come, several at a time when they come fast."""
-        async for items in self._bridge.batches():
-            yield events_of(items)
-
-
-class WholeStream:
-    """A plain answer of a chat hook: a stream of one batch."""
-
-    __slots__ = ("_events", "media")
-
-    def __init__(self, value: Any) -> None:
-        if value is None:
-            raise TypeError("The chat hook returned None. Return text, a generator, a ChatMessage or a completion.")
-        self._events = events_of([value])
-        self.media: Media = "text"
-
-    async def batches(self) -> AsyncIterator[list[Event]]:
-        """The one batch."""
-        yield self._events
-
 
 Reply = Result | Raw | EventStream | WholeStream
 
@@ -57,11 +27,15 @@ class _Invocation:
         hook: Callable[..., Any],
         arguments: dict[str, Any],
         context: RunContext,
-        result: ResultModel | None,
+        result: ResultModel | VectorsModel | None,
         threads: Threads,
         mailbox: Mailbox,
+        *,
+        wants_stream: bool = False,
     ) -> None:
         self.is_finished = False
+        # The stream is open before the hook is called, so that what the hook reports has a place.
+        self._is_open = wants_stream and result is None
         self._hook = hook
         self._arguments = arguments
         self._context = context
@@ -86,21 +60,29 @@ class _Invocation:
         self._callbacks.clear()
 
     def _whole(self, value: Any) -> Result | Raw | WholeStream:
-        return WholeStream(value) if self._result is None else self._result.reply(value)
+        if self._result is None:
+            return WholeStream(value)
+        reply = self._result.reply(value)
+        return WholeStream(reply) if isinstance(reply, Vectors) else reply
 
 
 class ThreadInvocation(_Invocation):
     """A sync hook, run to its end in one thread: a stream is produced there too, with no second thread."""
 
-    def __init__(self, *call: Any) -> None:
-        super().__init__(*call)
+    def __init__(self, *call: Any, wants_stream: bool = False) -> None:
+        super().__init__(*call, wants_stream=wants_stream)
         self._bridge: ThreadBridge | None = None
+        self._opened: EventStream | None = None
         self._future: asyncio.Future[Reply] | None = None
 
     async def reply(self) -> Reply:
         """Run the hook and return its answer, or its stream once it has begun one."""
-        self._future = asyncio.get_running_loop().create_future()
         context = copy_context()
+        if self._is_open:
+            self._opened, self._bridge = self._open("text")
+            self._threads.submit(lambda: context.run(self._run))
+            return self._opened
+        self._future = asyncio.get_running_loop().create_future()
         self._threads.submit(lambda: context.run(self._run))
         return await self._future
 
@@ -119,15 +101,18 @@ class ThreadInvocation(_Invocation):
             self._context.raise_if_cancelled()
             value = self._hook(**self._arguments)
             found = stream_source(value)
-            if found is None:
-                reply = self._whole(value)
-            else:
+            if found is not None:
                 self._stream(*found)
+            elif self._bridge is not None:
+                self._bridge.put(said(value))
+            else:
+                reply = self._whole(value)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: a hook may not end the server.
             failure = error
         bridge = self._bridge
-        if bridge is not None:
+        if bridge is not None and not isinstance(failure, _AsyncSource):
+            self._context.report = None
             bridge.end(_storable(failure) if failure is not None else None)
             self._mailbox.post(self._ended)
         else:
@@ -137,8 +122,11 @@ class ThreadInvocation(_Invocation):
         if is_async_stream(source):
             # A sync hook may hand back an async stream: it runs on the loop, started from there.
             raise _AsyncSource(source, media)
-        bridge = self._bridge = ThreadBridge(self._mailbox)
-        self._mailbox.post(self._begun, EventStream(bridge, media))
+        bridge = self._bridge
+        if bridge is None:
+            stream, bridge = self._open(media)
+            self._bridge = bridge
+            self._mailbox.post(self._begun, stream)
         drive = getattr(source, "drive", None)
         if drive is not None:
             drive(bridge.put)
@@ -149,6 +137,11 @@ class ThreadInvocation(_Invocation):
             close = getattr(source, "close", None)
             if close is not None:
                 close()
+
+    def _open(self, media: Media) -> tuple[EventStream, ThreadBridge]:
+        bridge = ThreadBridge(self._mailbox)
+        self._context.report = bridge.report
+        return EventStream(bridge, media), bridge
 
     def _begun(self, stream: EventStream) -> None:
         future = self._future
@@ -174,8 +167,15 @@ class ThreadInvocation(_Invocation):
         self._finish()
 
     def _continue_on_loop(self, found: "_AsyncSource") -> None:
+        was_cancelled = self._context.is_cancelled
         producer = _Producer(found.source, found.media, self._context, self._finish)
         self.cancel = producer.cancel  # type: ignore[method-assign]  # from here on it is a task
+        if self._opened is not None and self._bridge is not None:
+            self._opened.rest = producer.stream
+            self._bridge.end()
+            if was_cancelled:
+                producer.cancel()
+            return
         future = self._future
         if future is not None and not future.done():
             future.set_result(producer.stream)
@@ -184,10 +184,13 @@ class ThreadInvocation(_Invocation):
 
 
 class LoopInvocation(_Invocation):
-    """An async hook, run in its caller's task; what it streams is produced by a task of its own."""
+    """An async hook, run in its caller's task; what it streams is produced by a task of its own.
 
-    def __init__(self, *call: Any) -> None:
-        super().__init__(*call)
+    When its caller wants a stream from the start, that task awaits the hook, too.
+    """
+
+    def __init__(self, *call: Any, wants_stream: bool = False) -> None:
+        super().__init__(*call, wants_stream=wants_stream)
         self._inner: _Producer | ThreadInvocation | None = None
 
     async def reply(self) -> Reply:
@@ -197,6 +200,11 @@ class LoopInvocation(_Invocation):
         try:
             value = self._hook(**self._arguments)
             if inspect.isawaitable(value):
+                if self._is_open:
+                    is_over = False
+                    producer = _Producer(value, "text", self._context, self._finish, self._in_thread)
+                    self._inner = producer
+                    return producer.stream
                 value = await value
             found = stream_source(value)
             if found is None:
@@ -206,9 +214,7 @@ class LoopInvocation(_Invocation):
             if is_async_stream(source):
                 self._inner = _Producer(source, media, self._context, self._finish)
                 return self._inner.stream
-            # An async hook may hand back a sync generator: its items come from a thread, not from the loop.
-            inner = ThreadInvocation(lambda: value, {}, self._context, self._result, self._threads, self._mailbox)
-            self._inner = inner
+            inner = self._inner = self._in_thread(value)
             inner.on_finished(self._finish)
             return await inner.reply()
         finally:
@@ -222,6 +228,12 @@ class LoopInvocation(_Invocation):
         if self._inner is not None:
             self._inner.cancel()
 
+    def _in_thread(self, value: Any) -> ThreadInvocation:
+        """An async hook may hand back a sync generator: its items come from a thread, not from the loop."""
+        return ThreadInvocation(
+            lambda: value, {}, self._context, self._result, self._threads, self._mailbox, wants_stream=self._is_open
+        )
+
 
 class _AsyncSource(BaseException):
     """A sync hook returned an async stream: carries it from the thread to the loop."""
@@ -233,11 +245,24 @@ class _AsyncSource(BaseException):
 
 
 class _Producer:
-    """A task that iterates an async stream into a bridge."""
+    """A task that iterates an async stream into a bridge.
 
-    def __init__(self, source: Any, media: Media, context: RunContext, finished: Callable[[], None]) -> None:
+    With *in_thread* the source is a hook that is still to be awaited, and *in_thread* runs what is no async stream.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        media: Media,
+        context: RunContext,
+        finished: Callable[[], None],
+        in_thread: Callable[[Any], ThreadInvocation] | None = None,
+    ) -> None:
         self._bridge = TaskBridge()
         self._context = context
+        context.report = self._bridge.report
+        self._in_thread = in_thread
+        self._inner: ThreadInvocation | None = None
         self._finished = finished
         self.stream = EventStream(self._bridge, media)
         self._has_begun = False
@@ -249,6 +274,8 @@ class _Producer:
         """Cancel the task; the source's own clean-up runs."""
         self._context.is_cancelled = True
         self._bridge.close()
+        if self._inner is not None:
+            self._inner.cancel()
         if self._has_begun:  # a task cancelled before its first step would never reach its own clean-up
             self._task.cancel()
 
@@ -258,10 +285,13 @@ class _Producer:
         self._has_begun = True
         try:
             self._context.raise_if_cancelled()
+            if self._in_thread is not None:
+                hook, source = source, None
+                source = await self._stream_of(hook, self._in_thread)
             drive = getattr(source, "drive", None)
             if drive is not None:
                 await drive(bridge.put)
-            else:
+            elif source is not None:
                 await bridge.feed(source)
         except asyncio.CancelledError:
             failure = RunCancelled()
@@ -271,10 +301,33 @@ class _Producer:
             close = getattr(source, "aclose", None)
             if close is not None:
                 await close()
+            elif inspect.iscoroutine(source):  # cancelled before it was awaited
+                source.close()
         except BaseException as error:
             failure = failure or error
+        if self._inner is None:
+            self._context.report = None
         bridge.end(_storable(failure) if failure is not None else None)
-        self._finished()
+        if self._inner is None:
+            self._finished()
+        else:
+            self._inner.on_finished(self._finished)
+
+    async def _stream_of(self, hook: Awaitable[Any], in_thread: Callable[[Any], ThreadInvocation]) -> Any:
+        """Await *hook*: its async stream, or None when what it gave is on its way already."""
+        value = await hook
+        found = stream_source(value)
+        if found is None:
+            await self._bridge.put(said(value))
+            return None
+        source, _ = found
+        if is_async_stream(source):
+            return source
+        self._inner = in_thread(value)
+        rest = await self._inner.reply()
+        assert isinstance(rest, EventStream)
+        self.stream.rest = rest
+        return None
 
 
 def _storable(error: BaseException) -> BaseException:

@@ -13,6 +13,7 @@ from hayhooks.core.haystack.platform import close, forget_components, is_agent, 
 from hayhooks.engines.inline.invocation import LoopInvocation, ThreadInvocation
 from hayhooks.engines.inline.result import ResultModel
 from hayhooks.engines.inline.signature import Arguments
+from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.loader import PrivatePackage
 from hayhooks.engines.threads import Mailbox, Threads
 from hayhooks.wrapper import BasePipelineWrapper
@@ -24,7 +25,7 @@ class Hook:
 
     call: Callable[..., Any]
     arguments: Arguments
-    result: ResultModel | None  # None for chat: answers are text or chunks, not values
+    result: ResultModel | VectorsModel | None  # None for chat: answers are text or chunks, not values
 
     @property
     def is_async(self) -> bool:
@@ -44,6 +45,8 @@ class InlineWorker:
         threads: Callable[[], tuple[Threads, Mailbox]],
         forget: Callable[[], None],
         streaming_components: Any = None,
+        *,
+        shows_sources: bool = False,
     ) -> None:
         self._wrapper: BasePipelineWrapper | None = wrapper
         # Decided once per deployment, not at each call.
@@ -55,6 +58,7 @@ class InlineWorker:
         self._threads = threads
         self._forget = forget
         self._streaming_components = streaming_components
+        self._shows_sources = shows_sources
 
     def invoke(self, entry: str, call: Call, context: RunContext) -> ThreadInvocation | LoopInvocation:
         """Prepare a call.
@@ -64,8 +68,9 @@ class InlineWorker:
         """
         kind, hook, arguments, result = self._hooks[entry]
         context.streaming_components = self._streaming_components
+        context.shows_sources = self._shows_sources
         threads, mailbox = self._threads()
-        return kind(hook, arguments.of(call), context, result, threads, mailbox)
+        return kind(hook, arguments.of(call), context, result, threads, mailbox, wants_stream=call.wants_stream)
 
     def graph(self) -> Graph | None:
         """The graph of the pipeline or agent, or None."""

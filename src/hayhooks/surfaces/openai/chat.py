@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
-from hayhooks.core.deployment import Call
+from hayhooks.core.deployment import Call, Deployment
 from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError, InvalidRequest
-from hayhooks.core.events import Raw
+from hayhooks.core.events import Event, Raw, Texts
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
     Header,
@@ -20,13 +19,17 @@ from hayhooks.surfaces._http import (
     send_bytes,
     send_json,
 )
+from hayhooks.surfaces._json import json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
-from hayhooks.surfaces._streams import StreamSender
+from hayhooks.surfaces._streams import STREAM_HEADERS, StreamSender
 from hayhooks.surfaces.openai.errors import error_answer
-from hayhooks.surfaces.openai.fold import Chunked, Whole
+from hayhooks.surfaces.openai.event_form import event_form
+from hayhooks.surfaces.openai.fold import Chunked, Whole, has_text
+from hayhooks.surfaces.openai.tasks import default_answer, task_of
 
 ENTRY = "run_chat_completion"
+TASK_ENTRY = "run_open_webui_task"
 VIA = "openai"
 SSE: Header = (b"content-type", b"text/event-stream; charset=utf-8")
 HEARTBEAT = b": still working\n\n"
@@ -52,6 +55,8 @@ class Chat:
         try:
             require(scope, "POST")
             require_json(header(scope, b"content-type"))
+            if model is not None and model not in self._runtime.live:
+                raise DeploymentNotFound(model[:80])
             body = read_chat_body(await read_body(scope, receive, options.max_body_bytes), model)
             model = body["model"]
             live = self._runtime.live.get(model)
@@ -59,20 +64,67 @@ class Chat:
                 raise DeploymentNotFound(model)
             if ENTRY not in live.deployment.entries:
                 raise EntryNotFound(model, "chat hook")
-            own_tools = live.deployment.runs_own_tools
+            fold = self._fold(live.deployment, scope, body)
+            task = task_of(body)
+            if task is not None and live.deployment.attributes["open_webui_tasks"] == "default":
+                await self._task(task, live.deployment, fold, scope, body, receive, send)
+                return
             call = Call(
                 arguments={"model": model, "messages": body["messages"], "body": body},
                 headers=scope["headers"],
                 session=session_of(scope, body),
+                wants_stream=body["stream"],
             )
-            if body["stream"]:
-                usage = bool((body.get("stream_options") or {}).get("include_usage"))
-                await self._stream(call, Chunked(model, runs_own_tools=own_tools, include_usage=usage), receive, send)
+            if isinstance(fold, Chunked):
+                await self._stream(call, fold, receive, send)
             else:
-                await self._whole(call, Whole(model, runs_own_tools=own_tools), scope, receive, send)
+                await self._whole(call, fold, scope, receive, send)
         except (HayhooksError, MethodNotAllowed) as error:
             status, answer, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
             await send_json(send, status, answer, headers)
+
+    def _fold(self, deployment: Deployment, scope: Scope, body: dict[str, Any]) -> Chunked | Whole:
+        if not body["stream"]:
+            return Whole(deployment.name, runs_own_tools=deployment.runs_own_tools)
+        return Chunked(
+            deployment.name,
+            runs_own_tools=deployment.runs_own_tools,
+            include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+            events=event_form(scope, self._options.events),
+        )
+
+    async def _task(
+        self,
+        task: str,
+        deployment: Deployment,
+        fold: Chunked | Whole,
+        scope: Scope,
+        body: dict[str, Any],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer what Open WebUI asks for around a chat: by the wrapper's hook for it, or in a word of our own."""
+        messages = body["messages"]
+        events: list[Event] = []
+        if TASK_ENTRY in deployment.entries:
+            call = Call(
+                arguments={"task": task, "messages": messages, "body": body},
+                headers=scope["headers"],
+                session=session_of(scope, body),
+            )
+            async with (
+                cancel_on_disconnect(receive),
+                self._runtime.run(deployment.name, TASK_ENTRY, call, via=VIA) as run,
+            ):
+                events = [event async for event in run]
+        if not has_text(events):
+            events = [Texts([default_answer(task, messages)])]
+        if isinstance(fold, Chunked):
+            frames = fold.frames(events) + fold.end()
+            await send_bytes(send, 200, frames, SSE, STREAM_HEADERS)
+        else:
+            fold.add(events)
+            await send_bytes(send, 200, fold.body())
 
     async def _whole(self, call: Call, fold: Whole, scope: Scope, receive: Receive, send: Send) -> None:
         name = call.arguments["model"] if call.arguments else ""
@@ -114,12 +166,7 @@ def read_chat_body(body: bytes, model: str | None) -> dict[str, Any]:
     Raises:
         InvalidRequest: Naming the field.
     """
-    try:
-        data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+    data = json_object(body)
     if model is not None:
         data["model"] = model
     if not isinstance(data.get("model"), str) or not data["model"]:
