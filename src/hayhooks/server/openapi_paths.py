@@ -383,7 +383,11 @@ def _files_paths(prefix: str, suffix: str) -> dict[str, dict[str, Any]]:
         },
     )
     query = {
-        "after": {**STRING, "pattern": "^file-[0-9a-f]{32}$", "description": "The id of the last file of the page before."},
+        "after": {
+            **STRING,
+            "pattern": "^file-[0-9a-f]{32}$",
+            "description": "The id of the last file of the page before.",
+        },
         "limit": {**INTEGER, "minimum": 1, "maximum": 10000, "default": 10000},
         "order": {"enum": ["asc", "desc"], "default": "desc"},
         "purpose": STRING,
