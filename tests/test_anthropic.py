@@ -160,6 +160,8 @@ def test_tool_choices_are_said_in_other_words(choice: dict[str, Any], expected: 
         ({"messages": [user({"type": "image", "source": {"type": "url"}})]}, "url"),
         ({"max_tokens": None}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": 1e300}, "max_tokens"),
         ({"model": ""}, "model"),
         ({"stream": 1}, "stream"),
         ({"system": 3}, "system"),
@@ -175,6 +177,12 @@ def test_a_body_that_does_not_fit_is_refused_with_the_fields_name(change: dict[s
     with pytest.raises(InvalidRequest) as refused:
         read_request(json.dumps(body).encode(), MessagesRequest)
     assert field in str(refused.value)
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    raw = {"model": "m", "max_tokens": 10.0, "messages": [HELLO]}
+    body = chat_body(*read_request(json.dumps(raw).encode(), MessagesRequest))
+    assert repr(body["max_tokens"]) == "10"
 
 
 # Blocks
