@@ -422,6 +422,13 @@ def test_callbacks_add_events_and_texts_around_an_agents_tools(server: RunningSe
         assert joined_calls(stream) == []
 
 
+def test_a_response_that_a_hook_makes_itself_goes_out_as_it_is_but_not_as_a_stream(server: RunningServer) -> None:
+    answer = ask(server, "response")
+    assert (answer.status_code, answer.text) == (418, "Teapot")
+    answer = ask(server, "response", stream=True)
+    assert (answer.status_code, error_of(answer)["code"]) == (500, "run_failed")
+
+
 # Requests
 
 

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import Any
 
+from starlette.responses import Response
+
 from hayhooks.core.context import RunContext, current_context
 from hayhooks.core.errors import RunCancelled
 from hayhooks.core.events import Raw, Result
@@ -59,7 +61,9 @@ class _Invocation:
         self._callbacks.clear()
 
     def _whole(self, value: Any) -> Result | Raw | WholeStream:
-        return WholeStream(value) if self._result is None else self._result.reply(value)
+        if self._result is not None:
+            return self._result.reply(value)
+        return Raw(value) if isinstance(value, Response) else WholeStream(value)
 
 
 class ThreadInvocation(_Invocation):
