@@ -40,6 +40,10 @@ unit: setup
 
 lock: $(UV)
 	$(UV) lock --upgrade
+	for client in tests/clients/*.in; do \
+	  $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
+	    $$client --output-file $${client%.in}.txt || exit 1; \
+	done
 
 bench: setup
 	.venv/bin/python -m bench run

@@ -1,4 +1,4 @@
-"""Everything that must hold before a change lands: format, lint, spelling, types, tests, other Pythons and Haystacks.
+"""Everything that must hold before a change lands: style, types, tests, clients, other Pythons and Haystacks.
 
 Run by ``make test``. ``python .ci/check.py lint types`` runs only the named steps.
 """
@@ -24,6 +24,7 @@ CORE = [
     "tests/test_admin.py",
     "tests/test_store.py",
     "tests/test_yaml.py",
+    "tests/test_yaml_chat.py",
     "tests/test_streaming_generator.py",
     "tests/test_messages.py",
 ]
@@ -45,6 +46,11 @@ def types() -> None:
 def tests() -> None:
     """The whole suite on the default environment."""
     run(BIN / "pytest", "-n", "2")
+
+
+def clients() -> None:
+    """Clients of other projects, each in an environment of its own."""
+    run(BIN / "pytest", "-m", "clients", "-rs")
 
 
 def others() -> None:
@@ -84,7 +90,13 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
         sys.exit(f"FAILED: {' '.join(str(part) for part in command)}")
 
 
-STEPS: dict[str, Callable[[], None]] = {"lint": lint, "types": types, "tests": tests, "others": others}
+STEPS: dict[str, Callable[[], None]] = {
+    "lint": lint,
+    "types": types,
+    "tests": tests,
+    "clients": clients,
+    "others": others,
+}
 
 
 def main() -> None:

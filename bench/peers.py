@@ -2,12 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench.environments import python_environment
 
 BENCH = Path(__file__).parent
 ROOT = BENCH.parent
@@ -82,24 +83,10 @@ def set_up(peer: Peer) -> None:
             raise SystemExit(f"{peer.name}: no {peer.program} in {peer.bin}; run `uv sync` first")
         return
     directory = ENVS / peer.name
-    # Written last, so an interrupted installation is begun again.
-    written = directory / "requirements.txt"
-    wanted = "".join(f"{line}\n" for line in peer.requirements)
-    if written.exists() and written.read_text(encoding="utf-8") == wanted:
-        return
-    print(f"Setting up {peer.name} in {directory} ...", flush=True)
-    shutil.rmtree(directory, ignore_errors=True)
-    python = str(directory / "bin" / "python")
-    uv = os.environ.get("UV") or shutil.which("uv")
-    if uv:
-        _check([uv, "venv", "--quiet", "--python", sys.executable, str(directory)])
-        _check([uv, "pip", "install", "--quiet", "--python", python, *peer.requirements])
-    else:
-        _check([sys.executable, "-m", "venv", str(directory)])
-        _check([python, "-m", "pip", "install", "--quiet", *peer.requirements])
-    # So that no server's first start is the one that compiles its modules.
-    _check([python, "-m", "compileall", "-q", "-j", "0", str(directory / "lib")], may_fail=True)
-    written.write_text(wanted, encoding="utf-8")
+    if python_environment(directory, peer.requirements):
+        # So that no server's first start is the one that compiles its modules.
+        compileall = [str(directory / "bin" / "python"), "-m", "compileall", "-q", "-j", "0", str(directory / "lib")]
+        subprocess.run(compileall, check=False)
 
 
 def versions(peer: Peer) -> dict[str, str]:
@@ -116,9 +103,3 @@ def versions(peer: Peer) -> dict[str, str]:
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     found: dict[str, str] = json.loads(done.stdout)
     return found
-
-
-def _check(command: list[str], *, may_fail: bool = False) -> None:
-    done = subprocess.run(command, check=False)
-    if done.returncode and not may_fail:
-        raise SystemExit(f"{' '.join(command)} failed")

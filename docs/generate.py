@@ -19,6 +19,7 @@ from hayhooks.core.deployment import Deployment, Entry, Limits
 from hayhooks.core.errors import Kind
 from hayhooks.server.openapi import describe
 from hayhooks.server.openapi_paths import fixed_paths
+from hayhooks.server.openapi_responses import response_paths
 from hayhooks.settings import AppSettings
 from hayhooks.surfaces._http import STATUS
 
@@ -69,7 +70,8 @@ Every error of these routes has one shape. `detail` is a sentence for the caller
 ```
 
 An `HTTPException` that a wrapper raises passes through with its status, headers and `detail`, which may then be any
-JSON. Paths below `/v1`, and `/{name}/chat`, answer in [OpenAI's shape](../openai-chat.md#errors).
+JSON. Paths below `/v1`, and `/{name}/chat`, answer in [OpenAI's shape](../openai-chat.md#errors), those of Anthropic's
+API in [Anthropic's](../anthropic.md#errors).
 
 | Kind | Status | What it means |
 |---|---|---|
@@ -107,7 +109,13 @@ _OUTSIDE_OPENAPI = {
     "/redoc": "The API's reading page (ReDoc). Works without the internet.",
     "/openapi.json": "The OpenAPI 3.1 document of what is deployed now.",
 }
-_TAGS = {"status": "Status", "config": "Management", "pipelines": "Running", "openai": "OpenAI"}
+_TAGS = {
+    "status": "Status",
+    "config": "Management",
+    "pipelines": "Running",
+    "openai": "OpenAI",
+    "anthropic": "Anthropic",
+}
 
 
 def configuration() -> str:
@@ -151,7 +159,7 @@ def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Com
 def api() -> str:
     """The page of routes and errors."""
     operations: dict[str, list[tuple[str, str, dict[str, Any]]]] = {title: [] for title in _TAGS.values()}
-    for path, methods in {**fixed_paths(), **_deployment_paths()}.items():
+    for path, methods in {**fixed_paths(), **response_paths(), **_deployment_paths()}.items():
         for method, operation in methods.items():
             operations[_TAGS[operation["tags"][0]]].append((method.upper(), path, operation))
     parts = [_API]

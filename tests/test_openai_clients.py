@@ -137,6 +137,31 @@ def test_the_sdks_stream_helper_gathers_tool_calls(client: OpenAI, models: Model
         assert final.choices[0].finish_reason == "tool_calls"
 
 
+def test_the_sdk_gets_every_choice_of_a_stream_that_a_hook_passes_on(client: OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="kinds", messages=[{"role": "user", "content": "several choices"}], n=2
+    ) as stream:
+        final = stream.get_final_completion()
+    assert [(choice.index, choice.message.content, choice.finish_reason) for choice in final.choices] == [
+        (0, "One", "stop"),
+        (1, "Two", "stop"),
+    ]
+
+
+def test_the_sdk_gets_the_log_probabilities_that_a_hook_passes_on(client: OpenAI) -> None:
+    with client.chat.completions.stream(
+        model="kinds", messages=[{"role": "user", "content": "likely"}], logprobs=True
+    ) as stream:
+        streamed = stream.get_final_completion()
+    plain = client.chat.completions.create(
+        model="kinds", messages=[{"role": "user", "content": "likely"}], logprobs=True
+    )
+    for choice in (streamed.choices[0], plain.choices[0]):
+        assert choice.message.content == "Hello there"
+        assert choice.logprobs is not None
+        assert [token.token for token in choice.logprobs.content or ()] == ["Hello ", "there"]
+
+
 def test_the_sdk_gets_tool_calls_in_a_plain_answer(client: OpenAI, models: ModelServer) -> None:
     models.reply(ToolCall("weather", {"city": "Rome"}, id="call_x"))
     completion = client.chat.completions.create(

@@ -11,9 +11,10 @@ import pytest
 
 from hayhooks.core.bundle import Bundle
 from hayhooks.core.store import Store
-from hayhooks.store.disk import KEPT_VERSIONS, DiskStore, StoreFailed
+from hayhooks.store.disk import DiskStore, StoreFailed
 from hayhooks.store.memory import MemoryStore
 from hayhooks.store.state import State
+from hayhooks.store.versions import KEPT_VERSIONS
 from tests.support.deployments import answering, contents, house, tree, write
 
 PATHS = {"pipeline_wrapper.py": b"x = 1\r\n", "sub/deep/data.bin": bytes(range(256)), "empty": b"", "ü .txt": b"\xff"}

@@ -11,24 +11,9 @@ import yaml
 
 from hayhooks.testing import RunningServer, running_server
 from tests.support.deployments import contents, write
-
-BUILDER = "haystack.components.builders.prompt_builder.PromptBuilder"
-JOINER = "haystack.components.joiners.document_joiner.DocumentJoiner"
-CHAT_BUILDER = "haystack.components.builders.chat_prompt_builder.ChatPromptBuilder"
-
-
-def prompt(template: str, **others: Any) -> dict[str, Any]:
-    return {"type": BUILDER, "init_parameters": {"template": template, **others}}
-
-
-def pipeline(components: dict[str, Any], *connections: tuple[str, str], **own: Any) -> str:
-    definition = {
-        "components": components,
-        "connections": [{"sender": sender, "receiver": receiver} for sender, receiver in connections],
-        "metadata": {},
-    }
-    return yaml.safe_dump({**definition, **own}, sort_keys=False)
-
+from tests.support.yaml_components import CHAT_PROMPT_BUILDER as CHAT_BUILDER
+from tests.support.yaml_components import JOINER, pipeline, prompt
+from tests.support.yaml_components import PROMPT_BUILDER as BUILDER
 
 FAN_OUT = pipeline(
     {"p": prompt("hi {{ x }} {{ y }}"), "p2": prompt("bye {{ x }}")},
@@ -132,6 +117,31 @@ def test_documents_and_messages_reach_the_components_as_objects(http: httpx.Clie
     assert wrong.json()["errors"][0]["loc"][:2] == ["body", "messages"]
 
 
+def test_a_socket_that_components_feed_may_get_more_from_an_input(http: httpx.Client) -> None:
+    joiner = {"type": JOINER, "init_parameters": {"join_mode": "concatenate"}}
+    source = pipeline(
+        {"a": joiner, "b": joiner}, ("a.documents", "b.documents"),
+        inputs={"docs": "a.documents", "more": "b.documents"}, outputs={"docs": "b.documents"}, result="outputs",
+    )  # fmt: skip
+    name = deployed(http, "more-docs", source)
+    docs = [{"content": "one"}]
+    assert [doc["content"] for doc in run(http, name, docs=docs)["docs"]] == ["one"]
+    both = run(http, name, docs=docs, more=[{"content": "two"}])["docs"]
+    assert sorted(doc["content"] for doc in both) == ["one", "two"]
+    assert http.get(f"/deployments/{name}").json()["request_schema"]["required"] == ["docs"]
+
+
+def test_a_value_that_fans_out_has_the_type_that_says_most(http: httpx.Client) -> None:
+    joiner = {"type": JOINER, "init_parameters": {"join_mode": "concatenate"}}
+    source = pipeline(
+        {"p": prompt("{% for doc in docs %}{{ doc.id }}{% endfor %}"), "j": joiner},
+        inputs={"docs": ["p.docs", "j.documents"]}, outputs={"docs": "j.documents", "text": "p.prompt"},
+        result="outputs",
+    )  # fmt: skip
+    result = run(http, deployed(http, "fan-types", source), docs=[{"content": "one"}])
+    assert result["text"] == result["docs"][0]["id"]  # only an object has an id by itself
+
+
 @pytest.mark.parametrize("name", ["headers", "arguments", "model", "files", "schema", "_private", "x1", "data"])
 def test_an_input_may_have_any_name(http: httpx.Client, name: str) -> None:
     source = pipeline({"p": prompt("{{ x }}")}, inputs={name: "p.x"}, outputs={"out": "p.prompt"}, result="outputs")
@@ -139,6 +149,7 @@ def test_an_input_may_have_any_name(http: httpx.Client, name: str) -> None:
 
 
 GOOD = {"p": prompt("{{ x }}")}
+NEEDS = {"p": prompt("{{ x }}", required_variables=["x"])}
 
 
 @pytest.mark.parametrize(
@@ -155,6 +166,15 @@ GOOD = {"p": prompt("{{ x }}")}
         (pipeline(GOOD, inputs={"x": "p.nope"}), ["p.nope", "does not exist", "p.x"]),
         (pipeline(GOOD, inputs={"x": "nope.x"}), ["nope.x", "does not exist"]),
         (pipeline(GOOD, inputs={"x": ["p.x", "p.nope"]}), ["p.nope"]),
+        (pipeline(GOOD, inputs={"x": "p.prompt"}), ["p.prompt", "is an output of that component", "p.x"]),
+        (pipeline(GOOD, inputs={"x": "p.x"}, outputs={"y": "p.x"}), ["p.x", "is an input of that component"]),
+        (pipeline(GOOD, inputs={"x": ["p.x", "p.x"]}), ["'x' goes to the same socket twice"]),
+        (pipeline(GOOD, inputs={"x": "p.x", "y": "p.x"}), ["'x' and 'y' both go to p.x"]),
+        (pipeline(NEEDS, outputs={"y": "p.prompt"}), ["could not run", "'x'", "'p'"]),
+        (
+            pipeline({**GOOD, "q": prompt("{{ y }}")}, ("p.prompt", "q.y"), inputs={"x": "p.x", "y": "q.y"}),
+            ["could not run", "'y'", "connected to component 'p'"],
+        ),
         (pipeline(GOOD, inputs={"x": []}), ["'x'"]),
         (pipeline(GOOD, inputs={"x": "p"}), ["component.socket"]),
         (pipeline(GOOD, inputs=["p.x"]), ["'inputs' must map"]),

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
         default_on_tool_call_start,
         sources_on_pipeline_end,
     )
+    from hayhooks.core.haystack.embedding import embed_texts, embed_texts_async
     from hayhooks.core.haystack.inputs import coerce_pipeline_inputs
     from hayhooks.core.haystack.platform import AsyncPipeline, Pipeline
     from hayhooks.core.haystack.streaming import async_streaming_generator, streaming_generator
     from hayhooks.current import current_run
     from hayhooks.events import PipelineEvent
+    from hayhooks.input_files import InputFile, read_input_file, read_input_file_async
     from hayhooks.messages import (
         chat_messages_from_openai,
         chat_messages_from_openai_response,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AsyncPipeline": "core.haystack.platform",
     "BasePipelineWrapper": "wrapper",
+    "InputFile": "input_files",
     "Pipeline": "core.haystack.platform",
     "PipelineEvent": "events",
     "SSEStream": "sse",
@@ -49,10 +52,14 @@ _HOMES = {
     "default_on_pipeline_end": "callbacks",
     "default_on_tool_call_end": "callbacks",
     "default_on_tool_call_start": "callbacks",
+    "embed_texts": "core.haystack.embedding",
+    "embed_texts_async": "core.haystack.embedding",
     "get_input_files": "messages",
     "get_last_user_input_text": "messages",
     "get_last_user_message": "messages",
     "is_user_message": "messages",
+    "read_input_file": "input_files",
+    "read_input_file_async": "input_files",
     "run_app": "server.main",
     "sources_on_pipeline_end": "callbacks",
     "streaming_generator": "core.haystack.streaming",
@@ -61,6 +68,7 @@ _HOMES = {
 __all__ = [
     "AsyncPipeline",
     "BasePipelineWrapper",
+    "InputFile",
     "Pipeline",
     "PipelineEvent",
     "SSEStream",
@@ -75,11 +83,15 @@ __all__ = [
     "default_on_pipeline_end",
     "default_on_tool_call_end",
     "default_on_tool_call_start",
+    "embed_texts",
+    "embed_texts_async",
     "get_input_files",
     "get_last_user_input_text",
     "get_last_user_message",
     "is_user_message",
     "log",
+    "read_input_file",
+    "read_input_file_async",
     "run_app",
     "sources_on_pipeline_end",
     "streaming_generator",

@@ -38,18 +38,18 @@ def get_last_user_input_text(input_items: Sequence[Any] | str) -> str | None:
 
 
 def get_input_files(input_items: Sequence[Any] | str) -> list[dict[str, Any]]:
-    """The ``input_file`` parts of all user messages in the input of a Responses call, in order.
+    """The ``input_file`` parts of all user messages in the input of a Responses call, or of a chat, in order.
 
     Each has one of ``file_id`` (an uploaded file), ``file_data`` (base64 or a data URL) and ``file_url``, and
-    maybe a ``filename``.
+    maybe a ``filename``; `read_input_file` reads it. The ``file`` parts of chat messages are given in the same form.
     """
     if isinstance(input_items, str):
         return []
     return [
-        dict(part)
+        found
         for item in input_items
         for part in ([item] if _field(item, "type") == "input_file" else _parts(item) if is_user_message(item) else [])
-        if isinstance(part, Mapping) and part.get("type") == "input_file"
+        if (found := _file_part(part)) is not None
     ]
 
 
@@ -77,6 +77,14 @@ def chat_messages_from_openai_response(input_items: Sequence[Any] | str) -> list
     from hayhooks.core.haystack.input_items import messages_of  # the other helpers do without Haystack
 
     return messages_of([{"role": "user", "content": input_items}] if isinstance(input_items, str) else input_items)
+
+
+def _file_part(part: Any) -> dict[str, Any] | None:
+    if not isinstance(part, Mapping):
+        return None
+    if part.get("type") == "file" and isinstance(part.get("file"), Mapping):  # as chat messages have it
+        return {"type": "input_file", **part["file"]}
+    return dict(part) if part.get("type") == "input_file" else None
 
 
 def _field(value: Any, name: str) -> Any:

@@ -47,7 +47,7 @@ class AppSettings(BaseSettings):
     pipelines_dir: str = Field(default="./pipelines", description="Directory whose pipelines are deployed at start.")
     state_dir: str = Field(
         default="",
-        description="Directory for kept versions and the state database. Empty: in `.hayhooks` beside the pipelines.",
+        description="Directory for kept versions, uploads and databases. Empty: in `.hayhooks` beside the pipelines.",
     )
     additional_python_path: str = Field(
         default="",
@@ -85,6 +85,12 @@ class AppSettings(BaseSettings):
     max_upload_bytes: PositiveInt = Field(
         default=10 * 1024 * _MB, description="Largest multipart body; its files are spooled to disk."
     )
+    files_max_file_bytes: PositiveInt = Field(
+        default=512 * _MB, description="Largest file that can be uploaded to `/v1/files`."
+    )
+    files_max_total_bytes: PositiveInt = Field(
+        default=10 * 1024 * _MB, description="All files kept there together; more are refused with 413."
+    )
     heartbeat_s: PositiveFloat = Field(
         default=15.0,
         description="Seconds of silence after which a stream sends a comment, so that proxies keep it open.",
@@ -93,6 +99,13 @@ class AppSettings(BaseSettings):
         default="auto",
         description="Form of events in chat streams whose caller asks for none: a `chunk` without choices, a `bare` "
         '`{"event": ...}`, or none; `auto` is bare for Open WebUI, otherwise a chunk.',
+    )
+    responses_max_age_s: PositiveFloat = Field(
+        default=30 * 24 * 3600.0, description="Seconds for which OpenAI responses and conversations are kept."
+    )
+    responses_max_count: PositiveInt = Field(
+        default=10_000,
+        description="How many responses, conversations, and items of one conversation are kept; the oldest go first.",
     )
     graceful_shutdown_timeout: NonNegativeInt = Field(
         default=5, description="Seconds that runs may take to finish when the server stops."

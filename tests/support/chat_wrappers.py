@@ -39,6 +39,18 @@ def chunk_dicts():
     yield chunk({}, "stop")
     yield {**chunk({}), "choices": [], "usage": USAGE}
 
+def several_choices():
+    for delta, index in (({"role": "assistant", "content": "One"}, 0), ({"role": "assistant", "content": "Two"}, 1)):
+        yield {**chunk({}), "choices": [{"index": index, "delta": delta, "finish_reason": None}]}
+    for index in (1, 0):
+        yield {**chunk({}), "choices": [{"index": index, "delta": {}, "finish_reason": "stop"}]}
+
+def likely():
+    for word in ("Hello ", "there"):
+        sure = {"content": [{"token": word, "logprob": -0.5, "bytes": None, "top_logprobs": []}], "refusal": None}
+        choices = [{"index": 0, "delta": {"content": word}, "logprobs": sure, "finish_reason": None}]
+        yield {**chunk({}), "choices": choices}
+
 async def later(items):
     for item in items:
         yield item
@@ -87,6 +99,8 @@ ANSWERS = {
     "completion object": lambda: ChatCompletion.model_validate(COMPLETION),
     "completion chunks": lambda: (ChatCompletionChunk.model_validate(item) for item in chunk_dicts()),
     "completion chunk dicts": chunk_dicts,
+    "several choices": several_choices,
+    "likely": likely,
     "empty text": lambda: "",
     "empty generator": lambda: iter(()),
     "empty chat message": lambda: ChatMessage.from_assistant(""),

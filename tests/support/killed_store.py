@@ -24,7 +24,7 @@ _OPERATIONS = frozenset(
     {"close", "execute", "flush", "mkdir", "open", "remove", "rename", "replace", "rmdir", "unlink", "write"}
 )
 # A process that is killed loses none of what the system has taken, so no disk is needed.
-_MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")
 
 Files = Mapping[str, bytes]
 
@@ -77,20 +77,20 @@ SCENARIOS: dict[str, Scenario] = {
 def main(name: str) -> None:
     """Cut the change of scenario *name* at every operation; now and then, cut the restart after it as well."""
     scenario = SCENARIOS[name]
-    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as base:
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as base:
         prepared = Path(base) / "prepared"
         _prepare(prepared, scenario)
         n = 0
         while True:
             root = Path(base) / "now"
             shutil.copytree(prepared, root)
-            is_complete = _cut(n, lambda root=root: _with_store(root, scenario.change))  # type: ignore[misc]
+            is_complete = cut(n, lambda root=root: _with_store(root, scenario.change))  # type: ignore[misc]
             restarts = 0
             if n % 6 == 1 and not is_complete:
-                while not _cut(7 + 13 * restarts, lambda root=root: _with_store(root, DiskStore.find)):  # type: ignore[misc]
+                while not cut(7 + 13 * restarts, lambda root=root: _with_store(root, DiskStore.find)):  # type: ignore[misc]
                     restarts += 1
-            cut = {"n": n, "is_complete": is_complete, "restarts": restarts, **_look(root)}
-            sys.stdout.write(json.dumps(cut) + "\n")
+            seen = {"n": n, "is_complete": is_complete, "restarts": restarts, **_look(root)}
+            sys.stdout.write(json.dumps(seen) + "\n")
             shutil.rmtree(root)
             if is_complete:
                 return
@@ -163,7 +163,7 @@ def _text(files: Files) -> dict[str, str]:
     return {path: content.decode() for path, content in sorted(files.items())}
 
 
-def _cut(n: int, action: Callable[[], None]) -> bool:
+def cut(n: int, action: Callable[[], None]) -> bool:
     """Run *action* in a child that ends before its *n*-th operation; whether it came to its end."""
     child = os.fork()
     if child:

@@ -44,6 +44,13 @@ class Cut:
     """The connection is dropped here without an end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Why the answer ends, instead of what the server would say; the last part."""
+
+    reason: str
+
+
 class Gate:
     """A point in an answer where the server waits until the test lets it pass."""
 
@@ -62,5 +69,5 @@ class Gate:
         await self._opened.wait()
 
 
-Part = str | Text | Reasoning | ToolCall | Failure | Cut | Gate
+Part = str | Text | Reasoning | ToolCall | Failure | Cut | Gate | Finish
 Reply = str | Part | Sequence[Part]

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.support.loopback import LoopbackServer
-from tests.support.model_replies import Cut, Failure, Gate, Part, Reasoning, Reply, Text, ToolCall
+from tests.support.model_replies import Cut, Failure, Finish, Gate, Part, Reasoning, Reply, Text, ToolCall
 from tests.support.model_wire import (
     CREATED,
     CutConnectionError,
@@ -36,6 +36,7 @@ from tests.support.model_wire import (
     embedding,
     error_body,
     error_response,
+    logprobs,
     message_text,
     model_object,
     packed,
@@ -45,7 +46,10 @@ from tests.support.model_wire import (
     words,
 )
 
-__all__ = ["Cut", "Failure", "Gate", "ModelServer", "Part", "Reasoning", "RecordedRequest", "Reply", "Text", "ToolCall"]
+__all__ = [
+    "Cut", "Failure", "Finish", "Gate", "ModelServer", "Part", "Reasoning", "RecordedRequest", "Reply", "Text",
+    "ToolCall",
+]  # fmt: skip
 
 MODELS = ("test-model", "test-embedding-model")
 
@@ -167,13 +171,16 @@ class ModelServer(LoopbackServer):
         if calls:
             message["tool_calls"] = [wire_call(call, index) for index, call in enumerate(calls)]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish(parts)}
+        if recorded.body.get("logprobs"):
+            choice["logprobs"] = logprobs(words(text))
+        choices = [{**choice, "index": index} for index in range(recorded.body.get("n") or 1)]
         return JSONResponse(
             {
                 "id": completion_id,
                 "object": "chat.completion",
                 "created": CREATED,
                 "model": recorded.body.get("model", MODELS[0]),
-                "choices": [choice],
+                "choices": choices,
                 "usage": usage(recorded.body, parts),
             }
         )
@@ -193,7 +200,8 @@ class ModelServer(LoopbackServer):
             base["usage"] = None  # as the API does: null in every chunk but the last
 
         def event(delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
-            choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+            likely = logprobs([delta["content"]]) if body.get("logprobs") and delta.get("content") else None
+            choice = {"index": 0, "delta": delta, "logprobs": likely, "finish_reason": finish_reason}
             recorded.chunks.append(base | {"choices": [choice]})
             return sse(recorded.chunks[-1])
 
@@ -232,6 +240,8 @@ class ModelServer(LoopbackServer):
             recorded.ended.set()
 
     def _finish(self, parts: Sequence[Part]) -> str:
+        if parts and isinstance(parts[-1], Finish):
+            return parts[-1].reason
         return "tool_calls" if any(isinstance(part, ToolCall) for part in parts) else self.finish_reason
 
     async def _embeddings(self, request: Request) -> Response:

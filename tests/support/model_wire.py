@@ -60,6 +60,12 @@ def usage(body: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, Any]:
     }
 
 
+def logprobs(tokens: Sequence[str]) -> dict[str, Any]:
+    """How sure a model that doubts nothing was of each token."""
+    sure = [{"token": token, "logprob": 0.0, "bytes": list(token.encode()), "top_logprobs": []} for token in tokens]
+    return {"content": sure, "refusal": None}
+
+
 def wire_call(call: ToolCall, index: int) -> dict[str, Any]:
     """A tool call as the API writes it."""
     function = {"name": call.name, "arguments": json.dumps(dict(call.arguments))}

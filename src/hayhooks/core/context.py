@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hayhooks.core.errors import RunCancelled
+from hayhooks.core.files import FileStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class RunContext:
         "counted",
         "deployment",
         "entry",
+        "files",
         "headers",
         "is_cancelled",
         "report",
@@ -48,6 +50,7 @@ class RunContext:
         via: str,
         session: Session = NO_SESSION,
         headers: Sequence[tuple[bytes, bytes]] = (),
+        files: FileStore | None = None,
     ) -> None:
         self.run_id = run_id
         self.deployment = deployment
@@ -56,6 +59,7 @@ class RunContext:
         self.via = via  # the surface's name
         self.session = session
         self.headers = headers  # of the request, lower-case names
+        self.files = files  # that callers have uploaded
         self.is_cancelled = False
         # Puts an event into the run's stream, from any thread; None while it has none, and when it is over.
         self.report: Callable[[Any], None] | None = None

@@ -79,6 +79,16 @@ class EntryNotFound(HayhooksError):
         self.entry = entry
 
 
+class KeptFileNotFound(HayhooksError):
+    """No file of that id was uploaded here, or it is gone."""
+
+    kind = "not_found"
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(f"No such File object: {file_id[:80]}")
+        self.file_id = file_id
+
+
 class DeploymentExists(HayhooksError):
     """The name is taken and overwriting was not asked for."""
 

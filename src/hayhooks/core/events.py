@@ -1,6 +1,6 @@
 """The events of a run: frozen facts that every surface folds into its own protocol."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -68,6 +68,14 @@ class Completion(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
+class Vectors(msgspec.Struct, frozen=True):
+    """Embeddings in the order of the inputs, packed: machine floats, of a size that *typecode* says."""
+
+    items: list[bytes]
+    typecode: Literal["f", "d"]  # of the module array: 4 or 8 bytes a number
+    usage: Usage | None = None
+
+
 class Result(msgspec.Struct, frozen=True):
     """The answer of a plain run, encoded as JSON."""
 
@@ -80,4 +88,4 @@ class Raw(msgspec.Struct, frozen=True):
     response: Any
 
 
-Event = Texts | Chunk | UserEvent | Usage | Data | Completion | Result | Raw
+Event = Texts | Chunk | UserEvent | Usage | Data | Completion | Vectors | Result | Raw

@@ -11,6 +11,7 @@ from hayhooks.core.context import RunContext
 from hayhooks.core.deployment import Call, Entry, Invocation, Stream
 from hayhooks.core.errors import EntryNotFound, HayhooksError, RunFailed, RunTimeout
 from hayhooks.core.events import Event, Raw, Result
+from hayhooks.core.files import FileStore
 from hayhooks.core.haystack.convert import usage_of
 from hayhooks.core.registry import Live, Registry
 
@@ -27,6 +28,7 @@ class Run:
 
     __slots__ = (
         "_call",
+        "_files",
         "_invocation",
         "_listener",
         "_live",
@@ -47,11 +49,13 @@ class Run:
         call: Call,
         via: str,
         listener: Callable[["Run", BaseException | None], None] | None = None,
+        files: FileStore | None = None,
     ) -> None:
         self._registry = registry
         self._name = name
         self._call = call
         self._listener = listener
+        self._files = files
         self._invocation: Invocation | None = None
         self._timeout: asyncio.Timeout | None = None
         self.entry_name = entry
@@ -67,7 +71,7 @@ class Run:
             self.entry: Entry = entry
             self.context = RunContext(
                 f"{_process}{next(_serial):08x}", deployment.name, deployment.version, self.entry_name, self.via,
-                self._call.session, self._call.headers,
+                self._call.session, self._call.headers, self._files,
             )  # fmt: skip
             limits = deployment.limits
             if limits.run_timeout_s is not None:

@@ -3,7 +3,7 @@
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,20 @@ from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
 from hayhooks.server.guard import Guard, is_loopback
 from hayhooks.server.openapi import OpenAPI
-from hayhooks.server.reconcile import Reconciler, Shared, SharedStore
+from hayhooks.server.reconcile import Reconciler, Shared, SharedStore, is_gone_worker
 from hayhooks.server.reload import following_directory
 from hayhooks.server.state_directory import state_directory
 from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
+from hayhooks.store.kept_files import DiskFiles
+from hayhooks.store.responses import SQLiteResponses
 from hayhooks.surfaces import admin, rest
 from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
+from hayhooks.surfaces.anthropic import surface as anthropic
 from hayhooks.surfaces.openai import surface as openai
 from hayhooks.telemetry import log, log_error, log_run
+
+_FINISH_S = 5  # for background responses, after connections have had the graceful time-out
 
 
 def create_app(settings: AppSettings | None = None) -> FastAPI:
@@ -148,9 +153,15 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         settings.yaml_result,
         _components(settings.streaming_components),
     )
+    files = DiskFiles(
+        directory / "files",
+        max_file_bytes=settings.files_max_file_bytes,
+        max_total_bytes=settings.files_max_total_bytes,
+    )
     runtime = Runtime(
         store,
         engine,
+        files=files,
         on_run_end=log_run,
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
@@ -173,9 +184,20 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
-        openai_handlers = await stack.enter_async_context(openai.serve(runtime, options))
+        anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
+        stack.callback(files.close)
+        responses = SQLiteResponses(
+            directory / "responses.db",
+            max_age_s=settings.responses_max_age_s,
+            max_count=settings.responses_max_count,
+        )
+        stack.callback(responses.close)
         stack.push_async_callback(runtime.stop)
+        is_gone = is_gone_worker if app.is_shared else (lambda _: True)
+        finish_s = min(settings.graceful_shutdown_timeout, _FINISH_S)
+        kept = openai.Kept(responses, is_gone, app.is_shared, finish_s)
+        openai_handlers = await stack.enter_async_context(openai.serve(runtime, options, kept, files))
         begin_reloading = None
         if settings.reload:
             watching = following_directory(runtime, store, Path(settings.pipelines_dir))
@@ -185,6 +207,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         prefixes: dict[str, ASGIApp] = {
             **dict.fromkeys(DOCS_PREFIXES, docs),
             **dict.fromkeys(openai.PREFIXES, openai_handlers["api"]),
+            **dict.fromkeys(anthropic.PREFIXES, anthropic_api),
+            **dict.fromkeys(anthropic.SHARED, _either(anthropic.is_ours, anthropic_api, openai_handlers["api"])),
             **{prefix: _reading(guard, admin_handlers[prefix], options) for prefix in admin.READS},
             **{prefix: _changing(guard, admin_handlers[prefix], options) for prefix in admin.CHANGES},
         }
@@ -195,6 +219,15 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             begin_reloading()
         log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
         yield
+
+
+def _either(is_firsts: Callable[[Scope], bool], first: ASGIApp, other: ASGIApp) -> ASGIApp:
+    """Two surfaces under one prefix: neither knows of the other."""
+
+    async def shared(scope: Scope, receive: Receive, send: Send) -> None:
+        await (first if is_firsts(scope) else other)(scope, receive, send)
+
+    return shared
 
 
 def _reading(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:

@@ -1,6 +1,8 @@
-"""The part of the OpenAPI document that is the same for every server: status, deploying, models, chat."""
+"""The part of the OpenAPI document that is the same for every server: status, deploying, and the OpenAI paths."""
 
 from typing import Any
+
+from hayhooks.server import openapi_anthropic
 
 
 def _ref(name: str) -> dict[str, Any]:
@@ -17,7 +19,10 @@ def _object(required: list[str] | None = None, **properties: Any) -> dict[str, A
 
 
 STRING = {"type": "string"}
+TEXT = {"type": "string", "minLength": 1}
+INTEGER = {"type": "integer"}
 BOOLEAN = {"type": "boolean"}
+BINARY = {"type": "string", "format": "binary"}
 ANYTHING: dict[str, Any] = {}
 NAME = {
     "type": "string",
@@ -126,6 +131,63 @@ SCHEMAS: dict[str, Any] = {
         ),
         "additionalProperties": True,
     },
+    "FileObject": {
+        **_object(
+            ["id", "object", "bytes", "created_at", "filename", "purpose", "status"],
+            id=STRING,
+            object={"const": "file"},
+            bytes=INTEGER,
+            created_at={**INTEGER, "description": "Unix time."},
+            filename=STRING,
+            purpose=STRING,
+            status=STRING,
+            expires_at={**INTEGER, "description": "Unix time."},
+        ),
+        "additionalProperties": True,
+    },
+    "FilesResponse": _object(
+        ["object", "data", "first_id", "last_id", "has_more"],
+        object={"const": "list"},
+        data={"type": "array", "items": _ref("FileObject")},
+        first_id={"type": ["string", "null"]},
+        last_id={"type": ["string", "null"]},
+        has_more=BOOLEAN,
+    ),
+    "FileDeleted": _object(["id", "object", "deleted"], id=STRING, object={"const": "file"}, deleted={"const": True}),
+    "EmbeddingsRequest": {
+        **_object(
+            ["model", "input"],
+            model={**STRING, "minLength": 1, "description": "Name of a deployment with an embedding hook."},
+            input={
+                "description": "A text, texts, a list of tokens, or lists of tokens.",
+                "anyOf": [
+                    TEXT,
+                    {"type": "array", "minItems": 1, "items": TEXT},
+                    {"type": "array", "minItems": 1, "items": INTEGER},
+                    {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 1, "items": INTEGER}},
+                ],
+            },
+            encoding_format={"enum": ["float", "base64", None], "default": "float"},
+            dimensions={"type": ["integer", "null"], "minimum": 1},
+            user={"type": ["string", "null"]},
+        ),
+        "additionalProperties": True,
+    },
+    "EmbeddingsResponse": _object(
+        ["object", "data", "model", "usage"],
+        object={"const": "list"},
+        data={
+            "type": "array",
+            "items": _object(
+                ["object", "index", "embedding"],
+                object={"const": "embedding"},
+                index=INTEGER,
+                embedding={"anyOf": [{"type": "array", "items": {"type": "number"}}, STRING]},
+            ),
+        },
+        model=STRING,
+        usage=_object(["prompt_tokens", "total_tokens"], prompt_tokens=INTEGER, total_tokens=INTEGER),
+    ),
     "ChatCompletion": {
         **_object(
             ["id", "object", "created", "model", "choices"],
@@ -270,7 +332,12 @@ def fixed_paths() -> dict[str, dict[str, Any]]:
     for prefix, suffix in (("/v1", ""), ("", "_alias")):
         paths[f"{prefix}/models"] = {
             "get": _operation(
-                f"openai_models{suffix}", "openai", "List models", _json(_ref("ModelsResponse")), OPENAI_ERROR
+                f"openai_models{suffix}",
+                "openai",
+                "List models",
+                _json(_ref("ModelsResponse")),
+                OPENAI_ERROR,
+                description="List models; with the header `anthropic-version`, in Anthropic's form.",
             )
         }
         paths[f"{prefix}/models/{{model}}"] = {
@@ -293,4 +360,73 @@ def fixed_paths() -> dict[str, dict[str, Any]]:
                 requestBody=_body(_ref("ChatRequest")),
             )
         }
-    return paths
+        paths[f"{prefix}/embeddings"] = {
+            "post": _operation(
+                f"openai_embeddings{suffix}",
+                "openai",
+                "Create embeddings",
+                _json(_ref("EmbeddingsResponse")),
+                OPENAI_ERROR,
+                requestBody=_body(_ref("EmbeddingsRequest")),
+            )
+        }
+        paths |= _files_paths(prefix, suffix)
+    return {**paths, **openapi_anthropic.paths()}
+
+
+def _files_paths(prefix: str, suffix: str) -> dict[str, dict[str, Any]]:
+    form = _object(
+        ["file", "purpose"],
+        file={"type": "string", "contentMediaType": "application/octet-stream"},
+        purpose={
+            **STRING,
+            "pattern": "^[A-Za-z0-9_.-]{1,64}$",
+            "description": "What the file is for, such as user_data or assistants.",
+        },
+        model={**STRING, "description": "Name of a deployment whose upload hook is to take the file over."},
+        **{
+            "expires_after[anchor]": {"const": "created_at"},
+            "expires_after[seconds]": {**INTEGER, "minimum": 3600, "maximum": 2592000},
+        },
+    )
+    query = {
+        "after": {
+            **STRING,
+            "pattern": "^file-[0-9a-f]{32}$",
+            "description": "The id of the last file of the page before.",
+        },
+        "limit": {**INTEGER, "minimum": 1, "maximum": 10000, "default": 10000},
+        "order": {"enum": ["asc", "desc"], "default": "desc"},
+        "purpose": STRING,
+    }
+    one = _name_parameter("file_id")
+    bytes_ok = {"description": "The bytes of the file", "content": {"*/*": {"schema": BINARY}}}
+
+    def operation(name: str, summary: str, ok: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return _operation(f"openai_files_{name}{suffix}", "openai", summary, ok, OPENAI_ERROR, **more)
+
+    return {
+        f"{prefix}/files": {
+            "post": operation(
+                "create",
+                "Upload a file",
+                _json(_ref("FileObject")),
+                requestBody={"required": True, "content": {"multipart/form-data": {"schema": form}}},
+            ),
+            "get": operation(
+                "list",
+                "List files",
+                _json(_ref("FilesResponse")),
+                parameters=[
+                    {"name": name, "in": "query", "required": False, "schema": schema} for name, schema in query.items()
+                ],
+            ),
+        },
+        f"{prefix}/files/{{file_id}}": {
+            "get": operation("get", "Describe a file", _json(_ref("FileObject")), parameters=one),
+            "delete": operation("delete", "Delete a file", _json(_ref("FileDeleted")), parameters=one),
+        },
+        f"{prefix}/files/{{file_id}}/content": {
+            "get": operation("content", "Read a file", bytes_ok, parameters=one),
+        },
+    }

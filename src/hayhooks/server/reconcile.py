@@ -260,6 +260,11 @@ def _connect(state_dir: Path) -> sqlite3.Connection:
     return database
 
 
+def is_gone_worker(pid: int) -> bool:
+    """Whether the worker of that process id has ended; a new one that got its id is another."""
+    return pid == os.getpid() or not _is_alive(pid)
+
+
 def _is_alive(pid: int) -> bool:
     if os.name == "nt":  # there, signal 0 would end the process
         return True

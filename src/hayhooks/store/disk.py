@@ -5,23 +5,15 @@ SQLite database with the last change made to each name. Whichever changed last w
 edited since the server last recorded its digest is served as it stands, otherwise the recorded version is.
 """
 
-import hashlib
-import json
-import shutil
-import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hayhooks.core.bundle import WRAPPER_FILE, YAML_SUFFIXES, Bundle, ignored, read_directory
+from hayhooks.core.bundle import Bundle
 from hayhooks.core.errors import HayhooksError
-from hayhooks.core.names import check_name
 from hayhooks.core.store import Found
-from hayhooks.store.files import remove_drafts, replace_file, write_tree
+from hayhooks.store.shown import PipelinesDirectory
 from hayhooks.store.state import Record, State
-
-KEPT_VERSIONS = 10
-_FILES, _LIST = "files", "files.json"  # inside a version's directory
+from hayhooks.store.versions import Versions
 
 
 class StoreFailed(HayhooksError):
@@ -42,20 +34,17 @@ class DiskStore:
         ignore: Sequence[str] = (),
         on_error: Callable[[str, BaseException], None] | None = None,
     ) -> None:
-        self._pipelines = pipelines_dir.absolute()
-        self._versions = state_dir.absolute() / "versions"
-        self._ignore = tuple(ignore)
+        self._shown = PipelinesDirectory(pipelines_dir.absolute(), ignore)
+        self._versions = Versions(state_dir.absolute() / "versions")
         self._on_error = on_error or (lambda _what, _error: None)
-        self._lock = threading.Lock()
-        self._used: Counter[tuple[str, str]] = Counter()
-        self._pipelines.mkdir(parents=True, exist_ok=True)
+        self._shown.path.mkdir(parents=True, exist_ok=True)
         state_dir.mkdir(parents=True, exist_ok=True)
         self._state = State(state_dir / "state.db")
 
     def find(self) -> Sequence[Found]:
         """What should be live; finishes first what a crash interrupted."""
         records = {record.name: record for record in self._state.records()}
-        on_disk = self._scan()
+        on_disk = self._shown.scan()
         found = []
         for name in sorted({*records, *on_disk}):
             try:
@@ -66,9 +55,10 @@ class DiskStore:
                 found.append(Found(name, error=StoreFailed(f"Its files cannot be read: {error}")))
             else:
                 if bundle is not None:
-                    self._use(bundle.name, bundle.version)
+                    self._versions.use(bundle.name, bundle.version)
                     found.append(Found(name, bundle))
-        self._tidy()
+        for name in self._versions.names():  # some were never live
+            self._prune(name)
         return found
 
     def put(self, bundle: Bundle) -> Bundle:
@@ -77,18 +67,18 @@ class DiskStore:
         Raises:
             StoreFailed: The disk is full or refuses.
         """
-        self._use(bundle.name, bundle.version)  # first: what is in use is not pruned while it is written
+        self._versions.use(bundle.name, bundle.version)  # first: what is in use is not pruned while it is written
         try:
             if bundle.directory is None:
-                self._keep(bundle)
+                self._versions.keep(bundle)
         except OSError as error:
-            self._end_use(bundle.name, bundle.version)
+            self._versions.end_use(bundle.name, bundle.version)
             raise _refused(bundle.name, error) from error
         return bundle
 
     def place(self, bundle: Bundle) -> Path:
         """The user's own directory, or the version's."""
-        return bundle.directory or self._home(bundle.name, bundle.version) / _FILES
+        return bundle.directory or self._versions.files_of(bundle.name, bundle.version)
 
     def set_live(self, bundle: Bundle, *, save: bool) -> None:
         """Move the pointer, then show the files in the pipelines directory.
@@ -102,10 +92,7 @@ class DiskStore:
             return
         before = self._state_of(bundle.name)
         written = before.written if before else {}
-        # What lies under this name was put there by someone else, or leads to where the server has no business.
-        is_users = not written and (
-            self._path_of(bundle.name) is not None or (self._pipelines / bundle.name).is_symlink()
-        )
+        is_users = not written and self._shown.is_taken(bundle.name)  # somebody else put it there
         record = Record(bundle.name, "live", bundle.version, None, is_synced=False, is_users=is_users, written=written)
         self._set(record)
         self._show(record, bundle.files)
@@ -125,134 +112,39 @@ class DiskStore:
 
     def release(self, name: str, version: str) -> None:
         """The files of that version may go when it is old."""
-        self._end_use(name, version)
+        self._versions.end_use(name, version)
         self._prune(name)
 
     def close(self) -> None:
         """Close the database."""
         self._state.close()
 
-    # -- what should be live ---------------------------------------------------------------------------------
-
     def _choose(self, name: str, record: Record | None, path: Path | None) -> Bundle | None:
         if record is None:
-            return self._read(name, path) if path else None
+            return self._shown.read(name, path) if path else None
         if record.state == "undeployed":
             self._clear(record)
             return None
         assert record.version is not None
-        stored = self._stored(name, record.version)
+        stored = self._versions.get(name, record.version)
         if not record.is_synced:
             if stored is not None:
                 self._show(record, stored.files)
                 return stored
             self._state.forget(name)
-            return self._read(name, path) if path else None
+            return self._shown.read(name, path) if path else None
         if path is None:
             if record.shown is None and stored is not None:
                 return stored  # it could not be shown, or lies beside files of the user's that are no deployment
             self._state.forget(name)  # somebody removed it while no server was looking
             return None
-        shown = self._read(name, path)
+        shown = self._shown.read(name, path)
         return stored if stored is not None and shown.version == record.shown else shown
 
-    def _scan(self) -> dict[str, Path]:
-        names = {
-            path.stem if path.suffix in YAML_SUFFIXES and path.is_file() else path.name
-            for path in self._pipelines.iterdir()
-        }
-        return {name: path for name in names if (path := self._path_of(name)) is not None}
-
-    def _path_of(self, name: str) -> Path | None:
-        """What lies in the pipelines directory under this name.
-
-        A directory wins over a YAML file of its name, and one without a wrapper may be anything.
-        """
-        directory = self._pipelines / name
-        choices = [(directory, directory / WRAPPER_FILE)]
-        choices += [(file, file) for suffix in sorted(YAML_SUFFIXES) for file in [self._pipelines / (name + suffix)]]
-        for path, needed in choices:
-            if not path.name.startswith(".") and needed.is_file() and not ignored(path.name, self._ignore):
-                return path
-        return None
-
-    def _read(self, name: str, path: Path) -> Bundle:
-        if path.is_dir():
-            return read_directory(name, path, self._ignore)
-        check_name(name)
-        return Bundle(name, {path.name: path.read_bytes()}, directory=path.parent)
-
-    # -- versions ---------------------------------------------------------------------------------------------
-
-    def _home(self, name: str, version: str) -> Path:
-        return self._versions / name / version
-
-    def _keep(self, bundle: Bundle) -> None:
-        home = self._home(bundle.name, bundle.version)
-        if _listed(home) != sorted(bundle.files):
-            shutil.rmtree(home, ignore_errors=True)
-            tree = {f"{_FILES}/{path}": content for path, content in bundle.files.items()}
-            tree[_LIST] = json.dumps(sorted(bundle.files)).encode()
-            write_tree(tree, home)
-            return
-        # Kept before, perhaps in use: what its own runs have changed since is put right file by file.
-        for path, content in bundle.files.items():
-            file = home / _FILES / path
-            if not file.is_file() or file.read_bytes() != content:
-                replace_file(file, content)
-
-    def _stored(self, name: str, version: str) -> Bundle | None:
-        """The kept version; when its own runs have changed its files, as they are now, to be served in place."""
-        home = self._home(name, version)
-        try:
-            bundle = Bundle(name, {path: (home / _FILES / path).read_bytes() for path in _listed(home) or ()})
-        except (OSError, HayhooksError):
-            return None
-        if not bundle.files:
-            return None
-        return bundle if bundle.version == version else Bundle(name, bundle.files, directory=home / _FILES)
-
-    def _use(self, name: str, version: str) -> None:
-        with self._lock:
-            self._used[name, version] += 1
-
-    def _end_use(self, name: str, version: str) -> None:
-        with self._lock:
-            self._used[name, version] -= 1
-            if self._used[name, version] <= 0:
-                del self._used[name, version]
-
     def _prune(self, name: str, keep: str | None = None) -> None:
-        """Drop the oldest versions beyond those that are kept, never one in use."""
-        with self._lock:
-            home = self._versions / name
-            if not home.is_dir():
-                return
-            record = self._state.get(name)
-            is_used = any(used == name for used, _ in self._used)
-            if not is_used and (record is None or record.state == "undeployed"):
-                shutil.rmtree(home, ignore_errors=True)
-                return
-            live = {keep, record.version if record else None}
-            versions = sorted(
-                (path for path in home.iterdir() if path.is_dir() and not path.name.startswith(".")),
-                key=lambda path: path.stat().st_mtime,
-                reverse=True,
-            )
-            for path in versions[KEPT_VERSIONS:]:
-                if path.name not in live and not self._used.get((name, path.name)):
-                    shutil.rmtree(path, ignore_errors=True)
-
-    def _tidy(self) -> None:
-        """Remove what deploys left that were killed: drafts, and versions that were never live."""
-        if not self._versions.is_dir():
-            return
-        for home in list(self._versions.iterdir()):
-            for draft in home.glob(".*.tmp"):
-                shutil.rmtree(draft, ignore_errors=True)
-            self._prune(home.name)
-
-    # -- the pipelines directory ------------------------------------------------------------------------------
+        record = self._state.get(name)
+        is_gone = record is None or record.state == "undeployed"
+        self._versions.prune(name, (keep, record.version if record else None), is_gone=is_gone)
 
     def _show(self, record: Record, files: Mapping[str, bytes]) -> None:
         """Write *files* into the pipelines directory, drop those of ours that are gone, then say what lies there.
@@ -261,63 +153,38 @@ class DiskStore:
         """
         try:
             written = {} if record.is_users else self._write_shown(record, files)
-            path = self._path_of(record.name)
-            shown = self._read(record.name, path).version if path else None
+            path = self._shown.find(record.name)
+            shown = self._shown.read(record.name, path).version if path else None
             self._state.set(record.with_(is_synced=True, shown=shown, written=written))
         except (OSError, HayhooksError) as error:
-            self._on_error(f"Deployment {record.name!r} is kept, but {self._pipelines} does not show it", error)
+            self._on_error(f"Deployment {record.name!r} is kept, but {self._shown.path} does not show it", error)
 
     def _write_shown(self, record: Record, files: Mapping[str, bytes]) -> Mapping[str, str]:
         """Make the pipelines directory show *files*; what the server has written there afterwards."""
         ours = record.written
-        wanted = {_shown_path(record.name, path, files): content for path, content in files.items()}
-        hashes: dict[str, str] = {}
-        try:
-            # Stale ones first: a file of the old version may stand where the new one has a directory.
-            self._remove({path: digest for path, digest in ours.items() if path not in wanted})
-            # A file that the user put beside ours stays, even where a new version has one of that name.
-            wanted = {path: content for path, content in wanted.items() if path in ours or not self._is_there(path)}
-            hashes = {path: hashlib.sha256(content).hexdigest() for path, content in wanted.items()}
-            # Said before it is done, so that after a crash these files are known to be ours.
-            self._state.set(record.with_(written={**ours, **hashes}))
-            for path, content in wanted.items():
-                remove_drafts(self._pipelines / path)
-                replace_file(self._pipelines / path, content)
-        except OSError as error:
-            self._on_error(f"Deployment {record.name!r} is kept, but {self._pipelines} shows it in part", error)
-            return {**ours, **hashes}
-        return hashes
 
-    def _is_there(self, path: str) -> bool:
-        file = self._pipelines / path
-        return file.is_symlink() or file.exists()
+        def announce(all_ours: Mapping[str, str]) -> None:
+            nonlocal ours
+            ours = all_ours
+            self._state.set(record.with_(written=all_ours))
+
+        try:
+            return self._shown.write(record.name, files, record.written, announce)
+        except OSError as error:
+            self._on_error(f"Deployment {record.name!r} is kept, but {self._shown.path} shows it in part", error)
+            return ours
 
     def _clear(self, record: Record) -> None:
         """Take away what the server wrote of an undeployed name. Never fails: undeployed it is."""
         try:
-            self._remove(record.written)
-            if self._path_of(record.name) is None:
+            self._shown.remove(record.written)
+            if self._shown.find(record.name) is None:
                 self._state.forget(record.name)
             elif record.written:
                 self._state.set(record.with_(written={}))
             self._prune(record.name)
         except OSError as error:
-            self._on_error(f"Not all files of {record.name!r} could be removed from {self._pipelines}", error)
-
-    def _remove(self, written: Mapping[str, str]) -> None:
-        """Remove files that are still as the server wrote them, and the directories that are empty then."""
-        for path, digest in written.items():
-            file = self._pipelines / path
-            remove_drafts(file)
-            if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == digest:
-                file.unlink()
-        parents = {parent for path in written for parent in Path(path).parents if parent != Path()}
-        for parent in sorted(parents, key=lambda path: len(path.parts), reverse=True):
-            directory = self._pipelines / parent
-            if directory.is_dir() and not directory.is_symlink() and not any(directory.iterdir()):
-                directory.rmdir()
-
-    # -- the database -----------------------------------------------------------------------------------------
+            self._on_error(f"Not all files of {record.name!r} could be removed from {self._shown.path}", error)
 
     def _state_of(self, name: str) -> Record | None:
         try:
@@ -330,22 +197,6 @@ class DiskStore:
             self._state.set(record)
         except OSError as error:
             raise _refused(record.name, error) from error
-
-
-def _listed(home: Path) -> list[str] | None:
-    """The paths of a kept version; None when there is none, or only a part."""
-    try:
-        paths = json.loads((home / _LIST).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return paths if isinstance(paths, list) else None
-
-
-def _shown_path(name: str, path: str, files: Mapping[str, bytes]) -> str:
-    """Where a bundle's file appears: a lone YAML as ``<name>.yml``, everything else below ``<name>/``."""
-    if len(files) == 1 and path.endswith(YAML_SUFFIXES):
-        return f"{name}{Path(path).suffix}"
-    return f"{name}/{path}"
 
 
 def _refused(name: str, error: OSError) -> StoreFailed:

@@ -16,9 +16,9 @@ class FollowedStore(DiskStore):
         record = self._state.get(name)
         if record is not None and record.state == "undeployed":
             return None
-        path = self._path_of(name)
+        path = self._shown.find(name)
         try:
-            return self._read(name, path) if path else None
+            return self._shown.read(name, path) if path else None
         except FileNotFoundError:  # removed while it was read
             return None
 
@@ -28,4 +28,4 @@ class FollowedStore(DiskStore):
 
     def kept(self, name: str, version: str) -> Bundle | None:
         """A version that was uploaded and is still kept."""
-        return self._stored(name, version)
+        return self._versions.get(name, version)

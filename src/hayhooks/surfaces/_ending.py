@@ -73,6 +73,11 @@ class Ending:
         return self._show(held)
 
     @property
+    def reported_reason(self) -> str | None:
+        """Why the last model call ended, in its own words."""
+        return self._reason
+
+    @property
     def finish_reason(self) -> str:
         """Why the run ended."""
         reason = self._reason or "stop"

@@ -38,6 +38,7 @@ _CAPABILITIES = {
     "run_api": "run_api",
     "run_chat_completion": "chat_completion",
     "run_response": "responses",
+    "run_embedding": "embeddings",
     "run_file_upload": "file_upload",
 }
 

@@ -108,6 +108,11 @@ def note_usage(run: RunContext, output: Any, given: Any = None) -> None:
     """
     replies = output.get("replies") if isinstance(output, dict) else None
     if not isinstance(replies, list):
+        # Beside a model's answer, what an embedder has read is no part of its usage; of embeddings it is all of it.
+        if run.entry == "run_embedding" and isinstance(output, dict) and isinstance(output.get("meta"), dict):
+            usage = output["meta"].get("usage")
+            if isinstance(usage, dict) and usage:
+                run.usage.append(usage)
         return
     if replies and isinstance(replies[0], str) and isinstance(output.get("meta"), list):
         replies = output["meta"]  # generators of plain text, in Haystack 2

@@ -48,8 +48,7 @@ def find_targets(pipeline: Any, requested: StreamingComponents | None) -> tuple[
             raise ValueError(f"{type(pipeline).__name__} cannot stream: its run takes no streaming_callback.")
         return (alone,)
     nodes = pipeline.graph.nodes
-    found = {name: _target(name, nodes[name]["instance"]) for name in nodes}
-    capable = {name: target for name, target in found.items() if target is not None}
+    capable = _capable(pipeline)
     names = _names(requested)
     if names is None:
         names = _default_names(capable)
@@ -60,6 +59,28 @@ def find_targets(pipeline: Any, requested: StreamingComponents | None) -> tuple[
     if names is None:
         return (capable[_last(pipeline.graph, list(capable), capable)],)
     return tuple(capable.values()) if names == "all" else tuple(capable[name] for name in dict.fromkeys(names))
+
+
+def capable_components(pipeline: Any) -> list[str]:
+    """The names of the components that can stream."""
+    return list(_capable(pipeline))
+
+
+def last_capable(pipeline: Any, names: Sequence[str]) -> str | None:
+    """Of these components the last in the pipeline's flow that can stream; None when none can."""
+    capable = {name: target for name, target in _capable(pipeline).items() if name in names}
+    return _last(pipeline.graph, list(capable), capable) if capable else None
+
+
+def default_components(pipeline: Any) -> list[str] | Literal["all"] | None:
+    """What the server's setting, or that of this run, has to say about *pipeline*; None when it says nothing."""
+    return _default_names(_capable(pipeline))
+
+
+def _capable(pipeline: Any) -> dict[str, Target]:
+    nodes = pipeline.graph.nodes
+    found = {name: _target(name, nodes[name]["instance"]) for name in nodes}
+    return {name: target for name, target in found.items() if target is not None}
 
 
 def _names(requested: StreamingComponents | None) -> list[str] | Literal["all"] | None:

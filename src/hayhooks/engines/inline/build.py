@@ -13,12 +13,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from loguru import logger
+
 from hayhooks.core.bundle import WRAPPER_FILE, Bundle
 from hayhooks.core.deployment import Deployment, Entry, Limits
 from hayhooks.core.errors import BuildFailed, HayhooksError
 from hayhooks.core.haystack.platform import forget_components, is_agent, is_pipeline, runs_own_tools, warm_up
 from hayhooks.engines.inline.result import ResultModel, streams
 from hayhooks.engines.inline.signature import read_arguments, signature_of
+from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.inline.worker import Hook, InlineWorker
 from hayhooks.engines.loader import PrivatePackage, public_names
 from hayhooks.engines.threads import Mailbox, Threads
@@ -65,6 +68,8 @@ def build(
             if is_pipeline(pipeline) or is_agent(pipeline):
                 warm_up(pipeline)
         hooks, entries = _hooks(wrapper)
+        if isinstance(wrapper, YAMLPipelineWrapper) and wrapper.unclear_chat and "run_chat_completion" not in entries:
+            logger.info("Pipeline YAML {!r} is not offered for chat: {}", bundle.name, wrapper.unclear_chat)
         return Deployment(
             name=bundle.name,
             version=bundle.version,
@@ -128,7 +133,7 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
         call = _override(wrapper, name + "_async") or _override(wrapper, name)
         if call is None:
             continue
-        is_yaml = isinstance(wrapper, YAMLPipelineWrapper)
+        is_yaml = isinstance(wrapper, YAMLPipelineWrapper) and _is_from(call, YAMLPipelineWrapper)
         try:
             signature = wrapper.run_api_signature if is_yaml and name == "run_api" else signature_of(call)  # type: ignore[attr-defined]
             # Not getdoc(), which gives a hook without a docstring the base class's.
@@ -139,7 +144,8 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
         result = ResultModel(signature.return_annotation if name == "run_api" else Any)
         if name == "run_open_webui_task":
             call = _never_none(call)
-        hooks[name] = Hook(call, arguments, None if name in _CHAT_HOOKS else result)
+        answer = None if name in _CHAT_HOOKS else VectorsModel() if name == "run_embedding" else result
+        hooks[name] = Hook(call, arguments, answer)
         entries[name] = Entry(
             name=name,
             description=docstring or "",
@@ -164,9 +170,10 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
 
 def _override(wrapper: BasePipelineWrapper, name: str) -> Callable[..., Any] | None:
     own = getattr(wrapper, name, None)
-    base = getattr(BasePipelineWrapper, name, None)
-    if own is None or getattr(own, "__func__", own) is base:
+    if own is None or _is_from(own, BasePipelineWrapper):
         return None
+    if isinstance(wrapper, YAMLPipelineWrapper) and name == "run_chat_completion" and not wrapper.can_chat:
+        return None if _is_from(own, YAMLPipelineWrapper) else own
     return own  # type: ignore[no-any-return]
 
 
@@ -184,6 +191,11 @@ def _never_none(call: Callable[..., Any]) -> Callable[..., Any]:
         return "" if value is None else value
 
     return awaited if inspect.iscoroutinefunction(inspect.unwrap(call)) else called
+
+
+def _is_from(call: Any, cls: type) -> bool:
+    """Whether *call* is the method as *cls* has it, not overridden."""
+    return getattr(call, "__func__", call) is getattr(cls, getattr(call, "__name__", ""), None)
 
 
 def _streams(call: Callable[..., Any], annotation: Any) -> Literal["text", "sse", None]:

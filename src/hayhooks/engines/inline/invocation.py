@@ -10,11 +10,12 @@ from starlette.responses import Response
 
 from hayhooks.core.context import RunContext, current_context
 from hayhooks.core.errors import RunCancelled
-from hayhooks.core.events import Raw, Result
+from hayhooks.core.events import Raw, Result, Vectors
 from hayhooks.engines.bridge import TaskBridge, ThreadBridge
 from hayhooks.engines.inline.result import ResultModel
 from hayhooks.engines.inline.streams import EventStream, WholeStream, said
 from hayhooks.engines.inline.values import Media, is_async_stream, stream_source
+from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.threads import Mailbox, Threads
 
 Reply = Result | Raw | EventStream | WholeStream
@@ -28,7 +29,7 @@ class _Invocation:
         hook: Callable[..., Any],
         arguments: dict[str, Any],
         context: RunContext,
-        result: ResultModel | None,
+        result: ResultModel | VectorsModel | None,
         threads: Threads,
         mailbox: Mailbox,
         *,
@@ -61,9 +62,10 @@ class _Invocation:
         self._callbacks.clear()
 
     def _whole(self, value: Any) -> Result | Raw | WholeStream:
-        if self._result is not None:
-            return self._result.reply(value)
-        return Raw(value) if isinstance(value, Response) else WholeStream(value)
+        if self._result is None:
+            return Raw(value) if isinstance(value, Response) else WholeStream(value)
+        reply = self._result.reply(value)
+        return WholeStream(reply) if isinstance(reply, Vectors) else reply
 
 
 class ThreadInvocation(_Invocation):

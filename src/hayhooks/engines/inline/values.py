@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from hayhooks.core.events import Chunk, Completion, Data, Event, Texts, UserEvent
+from hayhooks.core.events import Chunk, Completion, Data, Event, Texts, UserEvent, Vectors
 from hayhooks.core.haystack.convert import (
     chunk_of,
     chunks_of_message,
@@ -91,6 +91,8 @@ def _other(item: Any) -> Event:
         return Chunk()
     if isinstance(item, str):
         return Chunk(str(item))
+    if isinstance(item, Vectors):
+        return item
     if isinstance(item, (bytes, bytearray)):
         return Chunk(bytes(item).decode(errors="replace"))
     dump = getattr(item, "model_dump", None)

@@ -13,6 +13,7 @@ from hayhooks.core.haystack.platform import close, forget_components, is_agent, 
 from hayhooks.engines.inline.invocation import LoopInvocation, ThreadInvocation
 from hayhooks.engines.inline.result import ResultModel
 from hayhooks.engines.inline.signature import Arguments
+from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.loader import PrivatePackage
 from hayhooks.engines.threads import Mailbox, Threads
 from hayhooks.wrapper import BasePipelineWrapper
@@ -24,7 +25,7 @@ class Hook:
 
     call: Callable[..., Any]
     arguments: Arguments
-    result: ResultModel | None  # None for chat: answers are text or chunks, not values
+    result: ResultModel | VectorsModel | None  # None for chat: answers are text or chunks, not values
 
     @property
     def is_async(self) -> bool:

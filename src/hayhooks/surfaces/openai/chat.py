@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.deployment import Call, Deployment
@@ -20,6 +19,7 @@ from hayhooks.surfaces._http import (
     send_bytes,
     send_json,
 )
+from hayhooks.surfaces._json import json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import STREAM_HEADERS, StreamSender
@@ -166,12 +166,7 @@ def read_chat_body(body: bytes, model: str | None) -> dict[str, Any]:
     Raises:
         InvalidRequest: Naming the field.
     """
-    try:
-        data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+    data = json_object(body)
     if model is not None:
         data["model"] = model
     if not isinstance(data.get("model"), str) or not data["model"]:

@@ -7,7 +7,14 @@ reference, "Error codes", and what SDKs retry (408, 409, 429 and 5xx).
 import json
 from typing import Any
 
-from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError, InvalidRequest, Kind
+from hayhooks.core.errors import (
+    DeploymentNotFound,
+    EntryNotFound,
+    HayhooksError,
+    InvalidRequest,
+    KeptFileNotFound,
+    Kind,
+)
 from hayhooks.surfaces._http import (
     STATUS,
     Header,
@@ -29,6 +36,18 @@ _TYPES: dict[Kind, str] = {
 _TYPES_BY_STATUS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
+class Refused(HayhooksError):
+    """What the API refuses with a status and a code of its own."""
+
+    kind = "invalid"
+
+    def __init__(self, status: int, message: str, code: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+
+
 def error_answer(error: BaseException, *, show_tracebacks: bool) -> tuple[int, dict[str, Any], list[Header]]:
     """Status, body and headers for *error*; an HTTPException of the user's keeps its status and text."""
     own = user_http_exception(error)
@@ -43,11 +62,15 @@ def error_answer(error: BaseException, *, show_tracebacks: bool) -> tuple[int, d
     if isinstance(error, (DeploymentNotFound, EntryNotFound)):
         message = f"The model '{error.name}' does not exist or does not answer here."
         return 404, error_object(message, "invalid_request_error", "model_not_found", "model"), []
+    if isinstance(error, KeptFileNotFound):
+        return 404, error_object(str(error), "invalid_request_error", "file_not_found", "id"), []
     if isinstance(error, InvalidRequest):
         param = None
         if error.errors:
             param = ".".join(str(part) for part in error.errors[0]["loc"] if part != "body") or None
         return 400, error_object(str(error), "invalid_request_error", "invalid_body", param), []
+    if isinstance(error, Refused):
+        return error.status, error_object(str(error), "invalid_request_error", error.code, error.param), []
     if isinstance(error, HayhooksError):
         message = str(error)
         trace = traceback_of(error) if show_tracebacks else None

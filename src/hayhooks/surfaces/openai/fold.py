@@ -11,9 +11,9 @@ from typing import Any
 from msgspec.json import encode
 
 from hayhooks.core.events import Chunk, Completion, Data, Event, Result, Texts, ToolCallDelta, Usage, UserEvent
-from hayhooks.surfaces._completions import chunk_of_completion, completed, first_choice
+from hayhooks.surfaces._completions import EMPTY_MESSAGE, chunk_of_completion, completed, first_choice, further_choices
 from hayhooks.surfaces._ending import Ending
-from hayhooks.surfaces._json import json_bytes
+from hayhooks.surfaces._json import json_bytes, json_texts
 from hayhooks.surfaces.openai.event_form import EventForm
 
 DONE = b"data: [DONE]\n\n"
@@ -29,6 +29,7 @@ class Whole:
         self._reasoning: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
         self._more: dict[str, Any] = {}
+        self._likely: list[Any] = []  # log probabilities, token by token
         self._made: dict[str, Any] | None = None  # a completion that the hook made itself
         self._pieces = 0
 
@@ -60,7 +61,9 @@ class Whole:
             completion = completed(self._made, frame, self._ending.finish_reason)
         else:
             choice = {
-                "index": 0, "message": self._message(), "logprobs": None, "finish_reason": self._ending.finish_reason,
+                "index": 0, "message": self._message(),
+                "logprobs": {"content": self._likely, "refusal": None} if self._likely else None,
+                "finish_reason": self._ending.finish_reason,
             }  # fmt: skip
             completion = {**frame, "choices": [choice]}
         if usage is not None and not completion.get("usage"):
@@ -70,7 +73,7 @@ class Whole:
     def _message(self) -> dict[str, Any]:
         text = "".join(self._text)
         reasoning = "".join(self._reasoning)
-        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, **self._more}
+        message: dict[str, Any] = {**EMPTY_MESSAGE, "content": text, **self._more}
         if reasoning:
             message["reasoning_content"] = reasoning
         if self._calls:
@@ -94,6 +97,7 @@ class Whole:
     def _add_completion(self, data: dict[str, Any]) -> None:
         if first_choice(data).get("message"):
             self._made = data
+        self._likely += (first_choice(data).get("logprobs") or {}).get("content") or ()
         chunk, more = chunk_of_completion(data)
         self._more |= more
         self._add_chunk(chunk, is_callers=True)
@@ -126,7 +130,7 @@ class Chunked:
                 if not self._has_role:
                     parts.append(self._role())
                 self._ending.note_text()
-                texts = _texts(event.texts)
+                texts = json_texts(event.texts)
                 if texts:
                     parts += (head, (tail + head).join(texts), tail)
             elif type(event) is Chunk:
@@ -142,7 +146,7 @@ class Chunked:
         if held:
             parts.append(self._delta({"tool_calls": _calls(held)}))
         choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": self._ending.finish_reason}
-        parts += (self._last_head, encode([choice]), b"}\n\n")
+        parts.append(self._choice(choice))
         usage = self._ending.usage
         if self._include_usage and usage is not None:
             parts += (self._usage_head, encode(usage), b"}\n\n")
@@ -160,12 +164,20 @@ class Chunked:
     def _delta(self, delta: dict[str, Any]) -> bytes:
         return self._head + json_bytes(delta) + self._tail
 
-    def _chunk(self, chunk: Chunk, parts: list[bytes], *, is_callers: bool = False) -> None:
+    def _choice(self, choice: dict[str, Any]) -> bytes:
+        return self._last_head + json_bytes([choice]) + b"}\n\n"
+
+    def _chunk(
+        self, chunk: Chunk, parts: list[bytes], *, is_callers: bool = False, logprobs: dict[str, Any] | None = None
+    ) -> None:
         if not self._has_role:
             parts.append(self._role())
         if chunk.reasoning:
             parts.append(self._delta({"reasoning_content": chunk.reasoning}))
-        if chunk.text:
+        if logprobs:
+            said = {"content": chunk.text}
+            parts.append(self._choice({"index": 0, "delta": said, "logprobs": logprobs, "finish_reason": None}))
+        elif chunk.text:
             parts.append(self._delta({"content": chunk.text}))
         calls = self._ending.note(chunk, is_callers=is_callers)
         if calls:
@@ -181,9 +193,10 @@ class Chunked:
             self._ending.note_usage(event)
         elif isinstance(event, Completion):
             chunk, more = chunk_of_completion(event.data)
-            self._chunk(chunk, parts, is_callers=True)
+            self._chunk(chunk, parts, is_callers=True, logprobs=first_choice(event.data).get("logprobs"))
             if more:
                 parts.append(self._delta(more))
+            parts += map(self._choice, further_choices(event.data))
         elif isinstance(event, (Data, Result)):
             self._chunk(Chunk(event.json.decode()), parts)
 
@@ -210,10 +223,3 @@ def _calls(deltas: Iterable[ToolCallDelta]) -> list[dict[str, Any]]:
         function = {"name": delta.name} if delta.name else {}
         calls.append({**call, "function": {**function, "arguments": delta.arguments}})
     return calls
-
-
-def _texts(texts: list[str]) -> list[bytes]:
-    try:
-        return [encode(text) for text in texts if text]
-    except UnicodeEncodeError:
-        return [json_bytes(text) for text in texts if text]

@@ -1,7 +1,8 @@
-"""OpenAI surface: models and chat completions, with and without ``/v1``."""
+"""OpenAI surface: chat completions, responses, embeddings, files and models, with and without ``/v1``."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,24 +10,66 @@ from loguru import logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hayhooks.core.deployment import Deployment
-from hayhooks.core.errors import DeploymentNotFound, HayhooksError
+from hayhooks.core.errors import DeploymentNotFound, HayhooksError, RunFailed
+from hayhooks.core.files import FileStore
+from hayhooks.core.responses import ResponseStore
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed, errors_answered, require, route_path, send_json
-from hayhooks.surfaces.openai.chat import ENTRY, Chat
+from hayhooks.surfaces.openai.chat import Chat
+from hayhooks.surfaces.openai.conversations import Conversations
+from hayhooks.surfaces.openai.embeddings import Embeddings
 from hayhooks.surfaces.openai.errors import error_answer, error_object
+from hayhooks.surfaces.openai.files import Files
+from hayhooks.surfaces.openai.responses import Responses
+from hayhooks.surfaces.openai.responses_background import Background
+from hayhooks.surfaces.openai.responses_state import Memory
 
-PREFIXES = ("v1", "models", "chat")
+PREFIXES = ("v1", "models", "chat", "responses", "conversations", "embeddings", "files")
+# A deployment with any of these is a model.
+_MODEL_ENTRIES = ("run_chat_completion", "run_response", "run_embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where responses are kept, and what becomes of those that are being made when a process ends."""
+
+    store: ResponseStore
+    is_gone: Callable[[int], bool]  # whether the process of that id has ended
+    is_shared: bool  # with other processes of this server
+    finish_s: float  # that background responses may take to end when the server stops
 
 
 @asynccontextmanager
-async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[str, ASGIApp]]:
-    """The prefixes of this surface and, under ``chat``, what answers ``/{deployment}/chat``."""
+async def serve(
+    runtime: Runtime, options: HTTPOptions, kept: Kept, files: FileStore
+) -> AsyncIterator[dict[str, ASGIApp]]:
+    """The prefixes of this surface and, under ``chat``, what answers ``/{deployment}/chat``.
+
+    Uploads are kept in *files*. Leaving ends the background responses; what they run must still be there.
+    """
     chat = Chat(runtime, options)
+    embeddings = Embeddings(runtime, options)
+    uploads = Files(runtime, files, options)
+    memory = Memory(kept.store, _log)
+
+    def failure(error: BaseException) -> dict[str, Any]:
+        answer: dict[str, Any] = error_answer(error, show_tracebacks=options.show_tracebacks)[1]["error"]
+        return answer
+
+    background = Background(runtime, memory, failure, _log, is_shared=kept.is_shared)
+    responses = Responses(runtime, options, memory, background)
+    conversations = Conversations(memory, options)
 
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope).removeprefix("/v1")
         if path == "/chat/completions":
             await chat.by_model(scope, receive, send)
+            return
+        if path == "/responses" or path.startswith("/responses/"):
+            await responses(scope, receive, send)
+            return
+        if path == "/conversations" or path.startswith("/conversations/"):
+            await conversations(scope, receive, send)
             return
         try:
             if path == "/models":
@@ -35,10 +78,16 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
             elif path.startswith("/models/"):
                 require(scope, "GET", "HEAD")
                 await send_json(send, 200, _model(runtime, unquote(path.removeprefix("/models/"))))
+            elif path == "/embeddings":
+                await embeddings.create(scope, receive, send)
+            elif path == "/files" or path.startswith("/files/"):
+                await uploads.answer(path.removeprefix("/files"), scope, receive, send)
             else:
                 message = f"Unknown path {scope['path'][:200]!r}."
                 await send_json(send, 404, error_object(message, "invalid_request_error", "unknown_url"))
         except (HayhooksError, MethodNotAllowed) as error:
+            if isinstance(error, HayhooksError) and error.kind == "failed" and not isinstance(error, RunFailed):
+                _log(f"{scope['method']} {scope['path'][:200]} failed", error)  # the store's; runs log themselves
             status, body, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
             await send_json(send, status, body, headers)
 
@@ -46,7 +95,12 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         status, body, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
         await send_json(send, status, body, headers)
 
-    yield {"api": errors_answered(api, fail, _log), "chat": errors_answered(chat.by_path, fail, _log)}
+    await memory.fail_orphans(kept.is_gone)
+    try:
+        yield {"api": errors_answered(api, fail, _log), "chat": errors_answered(chat.by_path, fail, _log)}
+    finally:
+        await background.stop(kept.finish_s)
+        memory.close()
 
 
 def models(runtime: Runtime) -> list[dict[str, Any]]:
@@ -62,7 +116,7 @@ def _model(runtime: Runtime, name: str) -> dict[str, Any]:
 
 
 def _is_model(deployment: Deployment) -> bool:
-    return ENTRY in deployment.entries
+    return any(entry in deployment.entries for entry in _MODEL_ENTRIES)
 
 
 def _object(deployment: Deployment) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""Anthropic surface: messages, token counts and models, with and without ``/v1``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import unquote
+
+from loguru import logger
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hayhooks.core.errors import HayhooksError
+from hayhooks.core.runtime import Runtime
+from hayhooks.surfaces._http import (
+    HTTPOptions,
+    MethodNotAllowed,
+    errors_answered,
+    header,
+    require,
+    route_path,
+    send_json,
+)
+from hayhooks.surfaces.anthropic.errors import error_answer, request_headers
+from hayhooks.surfaces.anthropic.messages import Messages, new_request_id
+from hayhooks.surfaces.anthropic.models import get_model, list_models
+
+PREFIXES = ("messages",)
+SHARED = ("v1", "models")  # prefixes under which others answer, too
+VERSION_HEADER = b"anthropic-version"
+
+
+def is_ours(scope: Scope) -> bool:
+    """Whether a request below one of the shared prefixes is for this surface.
+
+    Models are listed by both APIs; the clients of this one say in a header which version of it they speak.
+    """
+    path = route_path(scope).removeprefix("/v1")
+    if path.startswith("/messages"):
+        return path[9:10] in ("", "/")
+    return (path == "/models" or path.startswith("/models/")) and header(scope, VERSION_HEADER) is not None
+
+
+@asynccontextmanager
+async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[ASGIApp]:
+    """What answers below the prefixes of this surface and, where ``is_ours`` says so, below the shared ones."""
+    messages = Messages(runtime, options)
+
+    async def api(scope: Scope, receive: Receive, send: Send) -> None:
+        path = route_path(scope).removeprefix("/v1")
+        try:
+            if path == "/messages":
+                await messages.create(scope, receive, send)
+            elif path == "/messages/count_tokens":
+                await messages.count_tokens(scope, receive, send)
+            elif path == "/models":
+                require(scope, "GET", "HEAD")
+                await _send(send, list_models(runtime, scope["query_string"]))
+            elif path.startswith("/models/"):
+                require(scope, "GET", "HEAD")
+                await _send(send, get_model(runtime, unquote(path.removeprefix("/models/"))))
+            else:
+                raise UnknownPath(scope["path"])
+        except (HayhooksError, MethodNotAllowed) as error:
+            await fail(error, send)
+
+    async def fail(error: BaseException, send: Send) -> None:
+        status, body, headers = error_answer(error, new_request_id(), show_tracebacks=options.show_tracebacks)
+        await send_json(send, status, body, headers)
+
+    yield errors_answered(api, fail, _log)
+
+
+class UnknownPath(HayhooksError):
+    """Nothing answers at this path."""
+
+    kind = "not_found"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Unknown path {path[:200]!r}.")
+
+
+async def _send(send: Send, body: dict[str, object]) -> None:
+    await send_json(send, 200, body, request_headers(new_request_id()))
+
+
+def _log(what: str, error: BaseException) -> None:
+    logger.opt(exception=error).error("{}", what)

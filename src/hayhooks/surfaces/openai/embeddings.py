@@ -1,0 +1,149 @@
+"""OpenAI embeddings: texts or tokens in, vectors out, as numbers or as base64.
+
+Source: OpenAI API reference, "Create embeddings".
+"""
+
+import base64
+import sys
+from array import array
+from typing import Any, Literal
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from hayhooks.core.aio import in_thread
+from hayhooks.core.deployment import Call
+from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, InvalidRequest, RunFailed
+from hayhooks.core.events import Raw, Usage, Vectors
+from hayhooks.core.runtime import Runtime
+from hayhooks.surfaces._http import HTTPOptions, header, read_body, require, require_json, send_bytes
+from hayhooks.surfaces._leaving import cancel_on_disconnect
+from hayhooks.surfaces._session import session_of
+
+ENTRY = "run_embedding"
+VIA = "openai"
+# More bytes of numbers than this are written in a thread: on the event loop, others would wait for it.
+_MUCH = 1024 * 1024
+
+
+class Embeddings:
+    """Answers one embeddings request."""
+
+    def __init__(self, runtime: Runtime, options: HTTPOptions) -> None:
+        self._runtime = runtime
+        self._options = options
+
+    async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the model that the body names. Raises what the caller must be told."""
+        require(scope, "POST")
+        require_json(header(scope, b"content-type"))
+        body, inputs = read_embeddings_body(await read_body(scope, receive, self._options.max_body_bytes))
+        model = body["model"]
+        live = self._runtime.live.get(model)
+        if live is None:
+            raise DeploymentNotFound(model)
+        if ENTRY not in live.deployment.entries:
+            raise EntryNotFound(model, "embedding hook")
+        call = Call(
+            arguments={"model": model, "inputs": inputs, "body": body},
+            headers=scope["headers"],
+            session=session_of(scope, body),
+        )
+        vectors: Vectors | None = None
+        usage: Usage | None = None
+        async with cancel_on_disconnect(receive), self._runtime.run(model, ENTRY, call, via=VIA) as run:
+            async for event in run:
+                if isinstance(event, Raw):
+                    await event.response(scope, receive, send)
+                    return
+                if isinstance(event, Vectors):
+                    vectors = event
+                elif isinstance(event, Usage):
+                    usage = event
+            if vectors is None or len(vectors.items) != len(inputs):
+                found = "none" if vectors is None else str(len(vectors.items))
+                raise RunFailed(model) from ValueError(
+                    f"{ENTRY} must return one embedding for each input: there are {len(inputs)} inputs, "
+                    f"and it gave {found}."
+                )
+            is_base64 = body.get("encoding_format") == "base64"
+            args = (model, vectors, vectors.usage or usage, is_base64)
+            is_much = sum(map(len, vectors.items)) > _MUCH
+            answer = await in_thread(embeddings_body, *args) if is_much else embeddings_body(*args)
+            await send_bytes(send, 200, answer, headers=((b"x-request-id", run.context.run_id.encode()),))
+
+
+def read_embeddings_body(body: bytes) -> tuple[dict[str, Any], list[Any]]:
+    """The request as plain data, and its inputs as a list: of texts, or of lists of tokens.
+
+    Raises:
+        InvalidRequest: Naming the field.
+    """
+    try:
+        data = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    if not isinstance(data.get("model"), str) or not data["model"]:
+        raise _invalid("model", "'model' must be the name of a model.")
+    if data.get("encoding_format") not in (None, "float", "base64"):
+        raise _invalid("encoding_format", "'encoding_format' must be 'float' or 'base64'.")
+    dimensions = data.get("dimensions")
+    if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
+        raise _invalid("dimensions", "'dimensions' must be a whole number from 1.")
+    if not isinstance(data.get("user"), (str, type(None))):
+        raise _invalid("user", "'user' must be a string.")
+    return data, _inputs(data.get("input"))
+
+
+def embeddings_body(model: str, vectors: Vectors, usage: Usage | None, is_base64: bool) -> bytes:
+    """The answer, as JSON."""
+    write = _base64 if is_base64 else _numbers
+    data = [
+        {"object": "embedding", "index": index, "embedding": write(item, vectors.typecode)}
+        for index, item in enumerate(vectors.items)
+    ]
+    counts = (usage.prompt_tokens, usage.total_tokens) if usage is not None else (0, 0)
+    return msgspec.json.encode(
+        {
+            "object": "list",
+            "data": data,
+            "model": model,
+            # Never left out: clients read both numbers without looking whether they are there.
+            "usage": {"prompt_tokens": counts[0], "total_tokens": counts[1]},
+        }
+    )
+
+
+def _inputs(given: Any) -> list[Any]:
+    if given == "" or given == []:
+        raise _invalid("input", "'input' must not be empty.")
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list):
+        kinds = {*map(type, given)}
+        if kinds == {int}:
+            return [given]
+        if kinds == {str} and "" in given:
+            raise _invalid(f"input.{given.index('')}", f"'input[{given.index('')}]' must not be empty.")
+        if kinds == {str} or (kinds == {list} and all({*map(type, tokens)} == {int} for tokens in given)):
+            return given
+    raise _invalid("input", "'input' must be a string, a list of strings, a list of tokens, or a list of such lists.")
+
+
+def _numbers(item: bytes, typecode: Literal["f", "d"]) -> list[float]:
+    return array(typecode, item).tolist()
+
+
+def _base64(item: bytes, typecode: Literal["f", "d"]) -> str:
+    if typecode == "f" and sys.byteorder == "little":
+        return base64.b64encode(item).decode()
+    numbers = array("f", array(typecode, item))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()
+
+
+def _invalid(field: str, message: str) -> InvalidRequest:
+    return InvalidRequest(message, [{"loc": ["body", *field.split(".")], "msg": message, "type": "invalid"}])

@@ -1,0 +1,35 @@
+"""What conformance tools of others say of the server. Part of ``pytest -m clients``; by hand: e2e/conformance."""
+
+from collections.abc import Iterator
+
+import pytest
+from e2e.conformance.servers import serving
+from e2e.conformance.tools import WIRES, Tool
+
+from hayhooks.testing import RunningServer
+from tests.support.clients import NoNpm
+
+pytestmark = pytest.mark.clients
+
+NOT_OURS = ("catalog.declared-v2",)  # a price list for a market place
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    with serving() as server:
+        yield server
+
+
+def check(tool: Tool, server: RunningServer) -> None:
+    try:
+        verdict = tool.run(f"{server.url}/v1")
+    except NoNpm as missing:
+        pytest.skip(str(missing))
+    complaints = [found for found in verdict.complaints if not any(name in found for name in NOT_OURS)]
+    assert complaints == []
+    assert verdict.counts["pass"] >= 5
+
+
+@pytest.mark.parametrize("tool", WIRES["chat"], ids=lambda tool: str(tool.name))
+def test_conformance_tools_find_nothing_wrong_with_chat(tool: Tool, server: RunningServer) -> None:
+    check(tool, server)
