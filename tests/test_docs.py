@@ -158,7 +158,9 @@ class PipelineWrapper(BasePipelineWrapper):
         server.client.deploy_legacy("two", yaml)
         paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
     routes = {(method.upper(), re.sub("^/(one|two)", "/{name}", path)) for path in paths for method in paths[path]}
-    documented = set(re.findall(r"^\| (GET|POST) \| `(\S+)` \|", (REFERENCE / "api.md").read_text(), re.MULTILINE))
+    documented = set(
+        re.findall(r"^\| (GET|POST|DELETE) \| `(\S+)` \|", (REFERENCE / "api.md").read_text(), re.MULTILINE)
+    )
     assert routes == documented - {("GET", "/docs"), ("GET", "/redoc"), ("GET", "/openapi.json")}
 
 
