@@ -60,9 +60,9 @@ def test_a_chain_is_read_from_its_first_response_as_far_as_it_is_kept(make: Make
 
 
 def test_what_is_too_old_or_too_much_goes_and_what_is_being_made_stays(make: Make) -> None:
-    store = make(max_age_s=60, max_count=3)
-    store.put(response("old", created_s=NOW_S - 120))
-    store.put(response("slow", status="in_progress", created_s=NOW_S - 120))
+    store = make(max_age_s=3600, max_count=3)
+    store.put(response("old", created_s=NOW_S - 7200))
+    store.put(response("slow", status="in_progress", created_s=NOW_S - 7200))
     for number in range(10):
         store.put(response(f"new{number}", created_s=NOW_S + number))
     assert store.get("old") is None
@@ -112,13 +112,13 @@ def test_items_of_a_conversation_are_read_in_pages(make: Make) -> None:
 
 def test_a_file_that_is_no_database_is_an_oserror(tmp_path: Path) -> None:
     (tmp_path / "responses.db").write_bytes(b"not a database at all, but long enough to be taken for one" * 20)
-    store = SQLiteResponses(tmp_path / "responses.db", max_age_s=60, max_count=10)
+    store = SQLiteResponses(tmp_path / "responses.db", max_age_s=3600, max_count=10)
     with pytest.raises(OSError, match="does not work"):
         store.get("a")
 
 
 def test_two_processes_share_a_file(tmp_path: Path) -> None:
-    one, two = (SQLiteResponses(tmp_path / "responses.db", max_age_s=60, max_count=10) for _ in range(2))
+    one, two = (SQLiteResponses(tmp_path / "responses.db", max_age_s=3600, max_count=10) for _ in range(2))
     one.put(response("a"))
     assert two.get("a") == response("a")
     two.delete("a")

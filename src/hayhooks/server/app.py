@@ -176,11 +176,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         stack.callback(store.close)
-        responses = SQLiteResponses(
-            directory / "responses.db",
-            max_age_s=settings.responses_max_age_s,
-            max_count=settings.responses_max_count,
-        )
+        responses = response_store(directory, settings)
         stack.callback(responses.close)
         stack.push_async_callback(runtime.stop)
         is_gone = is_gone_worker if app.is_shared else (lambda _: True)
@@ -206,6 +202,13 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             begin_reloading()
         log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
         yield
+
+
+def response_store(directory: Path, settings: AppSettings) -> SQLiteResponses:
+    """The store of responses in that state directory."""
+    return SQLiteResponses(
+        directory / "responses.db", max_age_s=settings.responses_max_age_s, max_count=settings.responses_max_count
+    )
 
 
 def _reading(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:
