@@ -24,7 +24,7 @@ from hayhooks.surfaces._http import (
     send_bytes,
     send_json,
 )
-from hayhooks.surfaces._json import json_bytes
+from hayhooks.surfaces._json import json_bytes, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import StreamSender
@@ -33,7 +33,7 @@ from hayhooks.surfaces.openai.chat import HEARTBEAT, SSE, VIA
 from hayhooks.surfaces.openai.errors import Refused, error_answer
 from hayhooks.surfaces.openai.paging import list_object, number, page_of, page_of_items, query
 from hayhooks.surfaces.openai.responses_background import Background
-from hayhooks.surfaces.openai.responses_body import check_response_body, model_of, read_object
+from hayhooks.surfaces.openai.responses_body import check_response_body, model_of
 from hayhooks.surfaces.openai.responses_events import events_after, replayed
 from hayhooks.surfaces.openai.responses_fold import Fold
 from hayhooks.surfaces.openai.responses_items import chat_body, chat_messages, listed
@@ -85,7 +85,7 @@ class Responses:
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         require_json(header(scope, b"content-type"))
-        body = read_object(await read_body(scope, receive, self._options.max_body_bytes))
+        body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
         deployment, entry = self._target(model_of(body))
         check_response_body(body)
         turn = await self._memory.turn(body, session_of(scope, body))

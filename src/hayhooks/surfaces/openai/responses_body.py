@@ -3,28 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
-from hayhooks.core.errors import InvalidRequest
+from hayhooks.surfaces._json import invalid
 
 Check = Callable[[Any], bool]
 
 MAX_METADATA = 16  # pairs; Source: OpenAI API reference, "metadata"
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    try:
-        data = msgspec.json.decode(body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return data
 
 
 def model_of(body: Mapping[str, Any]) -> str:
@@ -94,11 +77,6 @@ def check_metadata(data: Mapping[str, Any]) -> None:
         raise invalid("metadata", "'metadata' must be an object whose values are text.")
     if len(metadata) > MAX_METADATA:
         raise invalid("metadata", f"'metadata' must have at most {MAX_METADATA} pairs.")
-
-
-def invalid(field: str, message: str) -> InvalidRequest:
-    """The error that names *field*."""
-    return InvalidRequest(message, [{"loc": ["body", *field.split(".")], "msg": message, "type": "invalid"}])
 
 
 def _is_number(value: Any) -> bool:
