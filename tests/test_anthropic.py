@@ -10,10 +10,11 @@ import httpx
 import msgspec
 import pytest
 
-from hayhooks.core.errors import InvalidRequest
+from hayhooks.core.errors import DeploymentBusy, InvalidRequest, RunFailed, RunTimeout, Unavailable
 from hayhooks.core.events import Chunk, Completion, Data, Event, Texts, ToolCallDelta, Usage
 from hayhooks.surfaces.anthropic.blocks import Blocks, tool_input
 from hayhooks.surfaces.anthropic.convert import chat_body, chat_messages
+from hayhooks.surfaces.anthropic.errors import error_answer
 from hayhooks.surfaces.anthropic.fold import Heard, Streamed, Whole, usage_of
 from hayhooks.surfaces.anthropic.requests import CountRequest, MessagesRequest, read_request
 from hayhooks.testing import RunningServer, running_server
@@ -288,6 +289,28 @@ def test_usage_is_summed_and_cached_tokens_are_counted_apart() -> None:
     assert message["usage"].items() >= counts.items()
     thought = usage_of({"completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 3}})
     assert thought["output_tokens_details"] == {"thinking_tokens": 3}
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "headers"),
+    [
+        (DeploymentBusy("m", 1, 0), 429, "rate_limit_error", {b"retry-after": b"1"}),
+        (RunTimeout("m", 2), 504, "timeout_error", {}),
+        (RunFailed("m"), 500, "api_error", {}),
+        (Unavailable("The server is stopping."), 529, "overloaded_error", {}),
+        (RuntimeError("secret"), 500, "api_error", {}),
+    ],
+)
+def test_each_kind_of_failure_has_the_status_that_sdks_know(
+    error: Exception, status: int, kind: str, headers: dict[bytes, bytes]
+) -> None:
+    answered, body, sent = error_answer(error, "req_1", show_tracebacks=True)
+    assert (answered, body["error"]["type"], body["request_id"]) == (status, kind, "req_1")
+    assert dict(sent) == {**headers, b"request-id": b"req_1", b"x-request-id": b"req_1"}
+    assert "secret" not in body["error"]["message"]
 
 
 # The server
