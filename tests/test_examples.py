@@ -46,7 +46,7 @@ def run_readme(name: str, server: RunningServer, site: Website | None = None) ->
     """Deploy an example with the commands of its README and give the answers to its calls."""
     readme = EXAMPLES / name / "README.md"
     for command in commands(readme, "hayhooks"):
-        if command[:2] == ["pipeline", "deploy-files"]:
+        if command[:2] in (["pipeline", "deploy-files"], ["pipeline", "deploy-yaml"]):
             run_hayhooks([*command, "--overwrite"], server.url)
     replace = {"https://haystack.deepset.ai": site.url("/whales")} if site else None
     answers = [run_curl(command, server.url) for command in commands(readme, "curl", replace)]
@@ -117,6 +117,21 @@ def test_agent_calls_its_tool_and_tells_about_it(server: RunningServer, models: 
     assert "<summary>Result of check_stock</summary>" in stream.text
     assert stream.text.endswith("Echo: 12 x blue kettle in Rotterdam")
     assert stream.is_done
+
+
+def test_a_pipeline_in_yaml_translates_in_a_chat(server: RunningServer, models: ModelServer) -> None:
+    models.reply("La lampe est bleue.")
+    chat, run = run_readme("yaml_chat", server)
+    stream = read_chat_stream(chat.text)
+    assert (stream.text, stream.finish_reasons) == ("La lampe est bleue.", ["stop"])
+    asked = models.chats[-2].body
+    assert asked["temperature"] == 0.2
+    assert [message["content"] for message in asked["messages"]] == [
+        "Translate what the user writes into French. Answer with the translation alone.",
+        "The lamp is blue.",
+    ]
+    assert models.chats[-1].body["messages"][0]["content"].startswith("Translate what the user writes into English.")
+    assert "Echo: La lampe est bleue." in json.dumps(run.json()["result"]["replies"])
 
 
 def test_files_come_in_with_json_beside_them_and_a_file_goes_out(server: RunningServer) -> None:

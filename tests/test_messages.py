@@ -102,6 +102,20 @@ def test_input_files_are_found_in_all_user_messages() -> None:
     assert get_input_files("plain") == []
 
 
+def test_files_of_chat_messages_are_given_as_those_of_responses() -> None:
+    parts = [
+        {"type": "text", "text": "read"},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "file", "file": {"file_data": "aGk=", "filename": "a.txt"}},
+        {"type": "file", "file": None},
+        None,
+    ]
+    assert get_input_files([{"role": "user", "content": parts}, {"role": "assistant", "content": parts}]) == [
+        {"type": "input_file", "file_id": "file-1"},
+        {"type": "input_file", "file_data": "aGk=", "filename": "a.txt"},
+    ]
+
+
 def test_response_input_becomes_haystack_messages() -> None:
     messages = chat_messages_from_openai_response(
         [

@@ -12,13 +12,14 @@ from openai import OpenAI
 from hayhooks import YAMLPipelineWrapper
 from hayhooks.core.haystack.streaming import default_streaming_components
 from hayhooks.testing import RunningServer, running_server
-from tests.support.model_server import ModelServer, Reasoning, ToolCall
+from tests.support.model_server import Failure, ModelServer, Reasoning, ToolCall
 from tests.support.readme import ROOT
 from tests.support.sse import ChatStream, read_chat_stream
 from tests.support.yaml_components import (
     AGENT,
     ALLOWLIST,
     ANSWER_BUILDER,
+    ROUTER,
     Kinds,
     Mute,
     Parrot,
@@ -46,6 +47,10 @@ RAG = {
     "llm": generator(),
 }
 RAG_CONNECTIONS = [("shelf.documents", "prompt.documents"), ("prompt.prompt", "llm.messages")]
+ROUTES = [
+    {"condition": f"{{{{ {test} }}}}", "output": "{{ text }}", "output_name": name, "output_type": "str"}
+    for name, test in (("one", "text|length < 5"), ("two", "text|length >= 5"))
+]
 YAMLS = {
     "model": pipeline(
         {"llm": generator()},
@@ -67,6 +72,16 @@ YAMLS = {
     "agent": pipeline(
         {"agent": part(AGENT, chat_generator=generator(), tools=[TOOL])},
         inputs={"messages": "agent.messages"}, outputs={"messages": "agent.messages"},
+    ),
+    "agent_stops": pipeline(
+        {"agent": part(AGENT, chat_generator=generator(), tools=[TOOL], exit_conditions=["weather"])},
+        inputs={"messages": "agent.messages"}, outputs={"messages": "agent.messages"},
+    ),
+    "branches": pipeline(
+        {"router": part(ROUTER, routes=ROUTES), "first": prompt("one: {{ text }}"),
+         "second": prompt("two: {{ text }}")},
+        ("router.one", "first.text"), ("router.two", "second.text"),
+        inputs={"text": "router.text"}, outputs={"text": "second.prompt"},
     ),
     "parrot": pipeline(
         {"parrot": part(Parrot)}, inputs={"messages": "parrot.messages"}, outputs={"replies": "parrot.replies"}
@@ -228,18 +243,11 @@ def test_a_stream_ends_with_the_documents_as_sources_and_a_plain_answer_has_none
 ) -> None:
     stream = streamed(server, "rag", "lamps")
     assert stream.text == "Echo: lamps? Lamps and lamps. Bells. "
-    assert [(event["type"], event["data"]) for event in stream.events] == [
-        ("source", {
-            "source": {"name": "Lamps", "url": "https://example.com/lamps"},
-            "document": ["Lamps and lamps"],
-            "metadata": [{"title": "Lamps", "url": "https://example.com/lamps", "source": "https://example.com/lamps"}],
-        }),
-        ("source", {
-            "source": {"name": "bells.txt"},
-            "document": ["Bells"],
-            "metadata": [{"file_path": "bells.txt", "source": "bells.txt"}],
-        }),
-    ]  # fmt: skip
+    assert [event["type"] for event in stream.events] == ["source", "source"]
+    lamps, bells = (event["data"] for event in stream.events)
+    assert (lamps["source"]["name"], lamps["source"]["url"]) == ("Lamps", "https://example.com/lamps")
+    assert (lamps["document"], bells["document"]) == (["Lamps and lamps"], ["Bells"])
+    assert bells["source"]["name"] == "bells.txt"
     assert "Sources" not in plain(client, "rag", "lamps").message.content
 
 
@@ -253,6 +261,18 @@ def test_a_plain_answer_is_the_output_and_a_streamed_one_what_was_streamed(
     run = httpx.post(f"{server.url}/answers/run", json={"question": "lamps"}).json()["result"]["answers"][0]
     assert run["data"] == "lamps? Lamps and lamps. Bells. "
     assert [document["meta"]["source_index"] for document in run["documents"]] == [1, 2]
+
+
+def test_responses_and_anthropics_messages_come_from_the_same_pipeline(server: RunningServer, client: OpenAI) -> None:
+    response = client.responses.create(model="rag", input="lamps", extra_body={"top_k": 1})
+    assert response.output_text == "Echo: lamps? Lamps and lamps. "
+    with client.responses.stream(model="model", input="a b c") as stream:
+        deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        assert stream.get_final_response().output_text == "".join(deltas) == "Echo: a b c"
+    assert len(deltas) > 2
+    body = {"model": "model", "max_tokens": 99, "messages": say("hi")}
+    answer = httpx.post(f"{server.url}/v1/messages", json=body, timeout=60)
+    assert answer.json()["content"] == [{"type": "text", "text": "Echo: hi"}]
 
 
 def test_an_agent_runs_its_tools_and_says_so(server: RunningServer, client: OpenAI, models: ModelServer) -> None:
@@ -270,6 +290,23 @@ def test_an_agent_runs_its_tools_and_says_so(server: RunningServer, client: Open
     assert [(event["type"], event["data"]["done"]) for event in stream.events] == [("status", False), ("status", True)]
     assert not any(chunk["choices"][0]["delta"].get("tool_calls") for chunk in stream.chunks)
     assert stream.finish_reasons == ["stop"]
+
+
+def test_an_agent_that_stops_at_a_tool_says_its_result(
+    server: RunningServer, client: OpenAI, models: ModelServer
+) -> None:
+    models.reply(ToolCall("weather", {"city": "Rome"}))
+    choice = plain(client, "agent_stops", "Weather in Rome?")
+    assert (choice.message.content, choice.message.tool_calls, choice.finish_reason) == ("sunny in Rome", None, "stop")
+    models.reply(ToolCall("weather", {"city": "Rome"}))
+    stream = streamed(server, "agent_stops", "Weather in Rome?")
+    assert (stream.text, stream.finish_reasons) == ("sunny in Rome", ["stop"])
+
+
+def test_a_branch_that_is_not_taken_says_nothing(server: RunningServer, client: OpenAI) -> None:
+    assert plain(client, "branches", "long text").message.content == "two: long text"
+    assert plain(client, "branches", "text").message.content == ""
+    assert (streamed(server, "branches", "text").text, streamed(server, "branches", "texts").text) == ("", "two: texts")
 
 
 def test_tools_of_the_caller_are_called_by_the_caller(client: OpenAI, models: ModelServer) -> None:
@@ -313,6 +350,25 @@ def test_what_streams_is_what_the_yaml_says_or_else_the_answer(
     stream = streamed(server, model, "a b")
     assert stream.text == text
     assert sum(bool(chunk["choices"][0]["delta"].get("content")) for chunk in stream.chunks) == pieces
+
+
+def test_a_model_that_fails_midway_and_a_reader_who_leaves_end_the_run(
+    server: RunningServer, client: OpenAI, models: ModelServer
+) -> None:
+    models.reply("Half of ", Failure("secret"))
+    with pytest.raises(openai.APIError) as failed:
+        for _ in client.chat.completions.create(model="model", messages=say("go"), stream=True):
+            pass
+    assert "secret" not in str(failed.value)
+    gate = models.gate()
+    models.reply("First ", gate, "second.")
+    body = {"model": "model", "messages": say("go"), "stream": True}
+    with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=body, timeout=60) as answer:
+        for line in answer.iter_lines():
+            if "First" in line:
+                break
+    gate.open()
+    assert models.chats[-1].ended.wait(30)
 
 
 def test_run_gets_objects_from_natural_json(server: RunningServer) -> None:

@@ -1,6 +1,8 @@
 """A chat request as the declared inputs of a pipeline YAML."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from haystack.dataclasses import ChatMessage
@@ -37,7 +39,6 @@ def chat_arguments(
     Raises:
         InvalidRequest: A message or a field does not fit; it says which.
     """
-    teach_pydantic()
     plan = loaded.chat
     assert plan is not None
     arguments = _fields(loaded, body)
@@ -46,7 +47,8 @@ def chat_arguments(
             # Haystack lets it pass, and the generator stumbles over it.
             if message.get("role") == "tool" and not isinstance(message.get("tool_call_id"), str):
                 raise _invalid(f"messages.{place}.tool_call_id", "A tool message needs its 'tool_call_id'.", "missing")
-        arguments[plan.messages] = _validated("messages", list[ChatMessage], messages)
+        with _refused("messages"):
+            arguments[plan.messages] = _messages().validate_python(messages)
     if plan.query is not None:
         text = get_last_user_message(messages)
         if text is not None:
@@ -78,21 +80,30 @@ def _model_parameters(
 def _fields(loaded: YAMLPipeline, body: Mapping[str, Any]) -> dict[str, Any]:
     assert loaded.chat is not None
     taken = (*_RESERVED, *loaded.chat.filled)
-    return {
-        name: _validated(name, parameter.annotation, body[name])
-        for name, parameter in loaded.signature.parameters.items()
-        if name not in taken and body.get(name) is not None
-    }
+    fields = {}
+    for name in loaded.spec.inputs:
+        if name in taken or body.get(name) is None:
+            continue
+        with _refused(name):
+            fields[name] = loaded.read(name, to_json(body[name]))
+    return fields
 
 
-def _validated(name: str, kind: Any, value: Any) -> Any:
+@contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """Turn what pydantic says of the field *name* into an error for the caller."""
     try:
-        # From JSON, so that the rules are those of /run.
-        return TypeAdapter(kind).validate_json(to_json(value), strict=True)
+        yield
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in (name, *first["loc"]))
         raise _invalid(where, f"{where}: {first['msg']}", first["type"]) from None
+
+
+@cache
+def _messages() -> TypeAdapter[list[ChatMessage]]:
+    teach_pydantic()
+    return TypeAdapter(list[ChatMessage])
 
 
 def _invalid(where: str, message: str, kind: str) -> InvalidRequest:

@@ -5,11 +5,11 @@ from typing import Any
 
 from haystack.dataclasses import StreamingChunk
 
-from hayhooks.core.haystack.answer import answer_of, documents_of, text_of
+from hayhooks.callbacks import sources_on_pipeline_end
+from hayhooks.core.haystack.answer import answer_of, text_of
 from hayhooks.core.haystack.streaming import PipelineStream, StreamItem
 from hayhooks.core.haystack.streaming_hooks import Hooks, OnPipelineEnd
 from hayhooks.core.haystack.yaml_pipeline import YAMLPipeline
-from hayhooks.open_webui import create_source_event
 
 
 class ChatStream(Iterator[Any]):
@@ -79,15 +79,4 @@ class ChatStream(Iterator[Any]):
                 yield said
         yield from self._hooks.end_items(result)
         if plan.sources is not None:
-            for document in documents_of(loaded.output(plan.sources, result)):
-                yield create_source_event(_source(document))
-
-
-def _source(document: Any) -> dict[str, Any]:
-    """A document as Open WebUI cites it."""
-    meta = {key: value for key, value in document.meta.items() if isinstance(value, (str, int, float))}
-    url = next((str(meta[key]) for key in ("url", "link", "source_url") if meta.get(key)), None)
-    names = ("title", "name", "file_name", "file_path", "source")
-    name = next((str(meta[key]) for key in names if meta.get(key)), None) or url or document.id[:12]
-    source = {"name": name, "url": url} if url else {"name": name}
-    return {"source": source, "document": [document.content or ""], "metadata": [{**meta, "source": url or name}]}
+            yield from sources_on_pipeline_end(loaded.output(plan.sources, result))

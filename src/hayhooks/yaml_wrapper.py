@@ -113,6 +113,8 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
                 on_tool_call_start=self.on_tool_call_start,
                 on_tool_call_end=self.on_tool_call_end,
                 on_reasoning=getattr(self, "on_reasoning", None),
+                # Which documents are shown is for the YAML to say; where it does not, for show_sources.
+                on_pipeline_end=_says_nothing if loaded.chat.sources is not None else None,
                 streaming_components=streaming,
                 include_outputs_from=set(loaded.include_outputs_from),
             )
@@ -142,3 +144,8 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
             return None
         speaker = loaded.chat.speaker
         return self.streaming_components or default_components(loaded.pipeline) or ([speaker] if speaker else None)
+
+
+def _says_nothing(result: Any) -> None:
+    """In the place of the default that shows all documents of *result*."""
+    del result

@@ -12,6 +12,7 @@ CHAT_PROMPT_BUILDER = "haystack.components.builders.chat_prompt_builder.ChatProm
 GENERATOR = "haystack.components.generators.chat.openai.OpenAIChatGenerator"
 AGENT = "haystack.components.agents.agent.Agent"
 ANSWER_BUILDER = "haystack.components.builders.answer_builder.AnswerBuilder"
+ROUTER = "haystack.components.routers.conditional_router.ConditionalRouter"
 JOINER = "haystack.components.joiners.document_joiner.DocumentJoiner"
 # The variable that lets Haystack 3 load them.
 ALLOWLIST = ("HAYSTACK_DESERIALIZATION_ALLOWLIST", __name__)

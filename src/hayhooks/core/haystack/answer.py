@@ -1,9 +1,8 @@
 """What a pipeline says in a chat, read from one of its outputs."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from haystack.dataclasses import ChatMessage, ChatRole, Document, ExtractedAnswer, GeneratedAnswer
+from haystack.dataclasses import ChatMessage, ChatRole, ExtractedAnswer, GeneratedAnswer
 
 from hayhooks.core.haystack.convert import result_text
 
@@ -30,16 +29,6 @@ def text_of(answer: Any) -> str:
     """The text of what `answer_of` found; empty where it has none."""
     text = answer.text if isinstance(answer, ChatMessage) else answer
     return text if isinstance(text, str) else ""
-
-
-def documents_of(value: Any) -> Iterator[Document]:
-    """The documents in a value, and those that answers in it name, each once."""
-    seen: set[str] = set()
-    for item in value if isinstance(value, (list, tuple)) else [value]:
-        for document in [item] if isinstance(item, Document) else getattr(item, "documents", None) or ():
-            if isinstance(document, Document) and document.id not in seen:
-                seen.add(document.id)
-                yield document
 
 
 def _said(message: ChatMessage) -> ChatMessage | str:

@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from hayhooks.core.haystack.platform import Pipeline
+from hayhooks.core.haystack.schema import teach_pydantic
 from hayhooks.core.haystack.sockets import needs_value, takes_none
 from hayhooks.core.haystack.streaming_targets import capable_components
 from hayhooks.core.haystack.yaml import InvalidYAML, PipelineSpec
@@ -23,6 +26,7 @@ class YAMLPipeline:
     chat: ChatPlan | None = None  # None when it takes no part in a chat
     unclear: str | None = None  # why not, when it looks as if it could
     can_stream: bool = False
+    _adapters: dict[str, TypeAdapter[Any]] = field(default_factory=dict)
 
     def data_for(self, arguments: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """The pipeline's ``data`` for these arguments; a list of targets fans one value out."""
@@ -36,6 +40,18 @@ class YAMLPipeline:
             for component, socket in targets:
                 data.setdefault(component, {})[socket] = value
         return data
+
+    def read(self, name: str, value: bytes) -> Any:
+        """The JSON text *value* as the declared input *name* takes it; the rules are those of ``/run``.
+
+        Raises:
+            pydantic.ValidationError: It does not fit.
+        """
+        adapter = self._adapters.get(name)
+        if adapter is None:
+            # Kept here and nowhere else: its types may belong to code that goes with this deployment.
+            adapter = self._adapters[name] = TypeAdapter(self.signature.parameters[name].annotation)
+        return adapter.validate_json(value, strict=True)
 
     def is_required(self, name: str) -> bool:
         """Whether a run needs the declared input *name*."""
@@ -64,6 +80,7 @@ def load(spec: PipelineSpec) -> YAMLPipeline:
     Raises:
         InvalidYAML: A declared target does not exist or cannot work; the message lists what there is.
     """
+    teach_pydantic()
     pipeline = Pipeline.from_dict(dict(spec.definition))
     nodes = pipeline.graph.nodes
     takes = {name: nodes[name]["input_sockets"] for name in nodes}

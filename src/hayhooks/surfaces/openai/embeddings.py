@@ -4,9 +4,7 @@ Source: OpenAI API reference, "Create embeddings".
 """
 
 import base64
-import sys
-from array import array
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -15,6 +13,7 @@ from hayhooks.core.aio import in_thread
 from hayhooks.core.deployment import Call
 from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, InvalidRequest, RunFailed
 from hayhooks.core.events import Raw, Usage, Vectors
+from hayhooks.core.haystack.arrays import Typecode, little_floats, numbers
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import HTTPOptions, header, read_body, require, require_json, send_bytes
 from hayhooks.surfaces._leaving import cancel_on_disconnect
@@ -23,7 +22,7 @@ from hayhooks.surfaces._session import session_of
 ENTRY = "run_embedding"
 VIA = "openai"
 # More bytes of numbers than this are written in a thread: on the event loop, others would wait for it.
-_MUCH = 1024 * 1024
+_MUCH = 256 * 1024
 
 
 class Embeddings:
@@ -99,7 +98,7 @@ def read_embeddings_body(body: bytes) -> tuple[dict[str, Any], list[Any]]:
 
 def embeddings_body(model: str, vectors: Vectors, usage: Usage | None, is_base64: bool) -> bytes:
     """The answer, as JSON."""
-    write = _base64 if is_base64 else _numbers
+    write = _base64 if is_base64 else numbers
     data = [
         {"object": "embedding", "index": index, "embedding": write(item, vectors.typecode)}
         for index, item in enumerate(vectors.items)
@@ -132,17 +131,8 @@ def _inputs(given: Any) -> list[Any]:
     raise _invalid("input", "'input' must be a string, a list of strings, a list of tokens, or a list of such lists.")
 
 
-def _numbers(item: bytes, typecode: Literal["f", "d"]) -> list[float]:
-    return array(typecode, item).tolist()
-
-
-def _base64(item: bytes, typecode: Literal["f", "d"]) -> str:
-    if typecode == "f" and sys.byteorder == "little":
-        return base64.b64encode(item).decode()
-    numbers = array("f", array(typecode, item))
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return base64.b64encode(numbers.tobytes()).decode()
+def _base64(item: bytes, typecode: Typecode) -> str:
+    return base64.b64encode(little_floats(item, typecode)).decode()
 
 
 def _invalid(field: str, message: str) -> InvalidRequest:

@@ -41,6 +41,7 @@ from hayhooks.surfaces.openai.responses_object import new_response
 from hayhooks.surfaces.openai.responses_state import INTERRUPTED, Memory, Turn
 
 ENTRY = "run_response"
+_NOT_HERE = ("compact", "input_tokens")  # words of the API in the place of an id, which have no meaning for a pipeline
 
 
 class Responses:
@@ -61,7 +62,7 @@ class Responses:
                 case []:
                     require(scope, "POST")
                     await self._create(scope, receive, send)
-                case [response_id]:
+                case [response_id] if response_id not in _NOT_HERE:
                     require(scope, "GET", "HEAD", "DELETE")
                     await (
                         self._delete(response_id, send)
