@@ -245,4 +245,9 @@ def _call(body: dict[str, Any], turn: Turn, entry: str, scope: Scope) -> Call:
     else:
         messages = chat_messages(items, body.get("instructions"))
         arguments |= {"messages": messages, "body": chat_body(body, messages)}
-    return Call(arguments=arguments, headers=scope["headers"], session=turn.session)
+    return Call(
+        arguments=arguments,
+        headers=scope["headers"],
+        session=turn.session,
+        wants_stream=body["stream"] or body["background"],
+    )
