@@ -59,6 +59,23 @@ def test_after_a_restart_what_was_finished_is_there_and_what_was_not_has_failed(
         assert [get(server.url, made).status_code for made in (finished, stopped, latest)] == [404, 404, 200]
 
 
+def test_a_damaged_file_of_responses_keeps_nobody_from_an_answer(tmp_path: Path) -> None:
+    write_wrappers(tmp_path / "pipelines", {"endless": RESPONSE_WRAPPERS["endless"]})
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "responses.db").write_bytes(b"no database " * 1000)
+    with running_server(tmp_path / "pipelines", env={"HAYHOOKS_STATE_DIR": str(state)}) as server:
+        made = create(server.url, "pid")
+        assert made["status"] == "completed"
+        assert made["store"] is False  # and the caller is told that it is not kept
+        again = httpx.post(
+            f"{server.url}/v1/responses", json={"model": "endless", "input": "pid", "previous_response_id": made["id"]}
+        )
+        assert again.status_code == 500
+        assert again.json()["error"]["code"] == "internal_error"
+        server.wait_for_log("could not be kept")
+
+
 def test_what_one_worker_made_another_knows_and_can_stop(tmp_path: Path) -> None:
     write_wrappers(tmp_path / "pipelines", {"endless": RESPONSE_WRAPPERS["endless"]})
     with running(tmp_path, *WORKERS) as server:

@@ -132,7 +132,7 @@ _FIELDS: dict[str, tuple[Check, str]] = {
     "stream_options": (_is_object, "an object"),
     "temperature": (_is_number, "a number"),
     "top_p": (_is_number, "a number"),
-    "top_logprobs": (lambda value: value == 0 or _is_count(value), "a whole number"),
+    "top_logprobs": (lambda value: _is_count(value) or (value == 0 and value is not False), "a whole number"),
     "max_output_tokens": (_is_count, "a whole number from 1"),
     "max_tool_calls": (_is_count, "a whole number from 1"),
     "truncation": (lambda value: value in ("auto", "disabled"), "'auto' or 'disabled'"),
