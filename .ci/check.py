@@ -50,7 +50,7 @@ def tests() -> None:
 
 def clients() -> None:
     """Clients of other projects, each in an environment of its own."""
-    run(BIN / "pytest", "-m", "clients", "-rs")
+    run(BIN / "pytest", "-m", "clients", "-n", "2", "--dist", "loadscope", "-rs")  # what a module needs is made once
 
 
 def others() -> None:

@@ -17,9 +17,7 @@ from pydantic_core import PydanticUndefined
 from hayhooks.cli.app import cli
 from hayhooks.core.deployment import Deployment, Entry, Limits
 from hayhooks.core.errors import Kind
-from hayhooks.server.openapi import describe
-from hayhooks.server.openapi_paths import fixed_paths
-from hayhooks.server.openapi_responses import response_paths
+from hayhooks.server.openapi import describe, fixed_paths
 from hayhooks.settings import AppSettings
 from hayhooks.surfaces._http import STATUS
 
@@ -159,7 +157,7 @@ def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Com
 def api() -> str:
     """The page of routes and errors."""
     operations: dict[str, list[tuple[str, str, dict[str, Any]]]] = {title: [] for title in _TAGS.values()}
-    for path, methods in {**fixed_paths(), **response_paths(), **_deployment_paths()}.items():
+    for path, methods in {**fixed_paths(), **_deployment_paths()}.items():
         for method, operation in methods.items():
             operations[_TAGS[operation["tags"][0]]].append((method.upper(), path, operation))
     parts = [_API]

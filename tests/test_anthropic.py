@@ -10,10 +10,11 @@ import httpx
 import msgspec
 import pytest
 
-from hayhooks.core.errors import InvalidRequest
+from hayhooks.core.errors import DeploymentBusy, InvalidRequest, RunFailed, RunTimeout, Unavailable
 from hayhooks.core.events import Chunk, Completion, Data, Event, Texts, ToolCallDelta, Usage
 from hayhooks.surfaces.anthropic.blocks import Blocks, tool_input
 from hayhooks.surfaces.anthropic.convert import chat_body, chat_messages
+from hayhooks.surfaces.anthropic.errors import error_answer
 from hayhooks.surfaces.anthropic.fold import Heard, Streamed, Whole, usage_of
 from hayhooks.surfaces.anthropic.requests import CountRequest, MessagesRequest, read_request
 from hayhooks.testing import RunningServer, running_server
@@ -47,6 +48,11 @@ def user(*blocks: dict[str, Any]) -> dict[str, Any]:
 
 def text(said: str) -> dict[str, Any]:
     return {"type": "text", "text": said}
+
+
+def said_text(said: str) -> dict[str, Any]:
+    """A block of text as answers have it."""
+    return {**text(said), "citations": None}
 
 
 # Messages
@@ -155,6 +161,8 @@ def test_tool_choices_are_said_in_other_words(choice: dict[str, Any], expected: 
         ({"messages": [user({"type": "image", "source": {"type": "url"}})]}, "url"),
         ({"max_tokens": None}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": 1e300}, "max_tokens"),
         ({"model": ""}, "model"),
         ({"stream": 1}, "stream"),
         ({"system": 3}, "system"),
@@ -170,6 +178,12 @@ def test_a_body_that_does_not_fit_is_refused_with_the_fields_name(change: dict[s
     with pytest.raises(InvalidRequest) as refused:
         read_request(json.dumps(body).encode(), MessagesRequest)
     assert field in str(refused.value)
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    raw = {"model": "m", "max_tokens": 10.0, "messages": [HELLO]}
+    body = chat_body(*read_request(json.dumps(raw).encode(), MessagesRequest))
+    assert repr(body["max_tokens"]) == "10"
 
 
 # Blocks
@@ -246,12 +260,14 @@ def fold(*events: Event, stop_sequences: tuple[str, ...] = ()) -> tuple[dict[str
     assert stop == {"type": "message_stop"}
     message: dict[str, Any] = msgspec.json.decode(whole.body())
     assert delta["delta"].items() <= message.items()
+    assert delta["usage"] == message["usage"]
     return message, delta
 
 
 def test_a_refusal_is_text_and_a_reason() -> None:
     message, _ = fold(Completion({"choices": [{"message": {"role": "assistant", "refusal": "No."}}]}))
-    assert (message["content"], message["stop_reason"]) == ([text("No.")], "refusal")
+    assert (message["content"], message["stop_reason"]) == ([said_text("No.")], "refusal")
+    assert message["stop_details"] == {"type": "refusal", "category": None, "explanation": None}
 
 
 def test_a_stop_sequence_is_named_where_only_one_can_be_meant() -> None:
@@ -263,16 +279,38 @@ def test_a_stop_sequence_is_named_where_only_one_can_be_meant() -> None:
 
 def test_other_values_are_shown_as_json_and_half_characters_are_whole() -> None:
     message, _ = fold(Data(b'{"a":1}'), Texts(["\ud83d", "\ude00"]))
-    assert message["content"] == [text('{"a":1}\U0001f600')]
+    assert message["content"] == [said_text('{"a":1}\U0001f600')]
 
 
 def test_usage_is_summed_and_cached_tokens_are_counted_apart() -> None:
     usage = Usage(10, 4, 14, {"prompt_tokens_details": {"cached_tokens": 6}, "completion_tokens_details": {}})
-    message, delta = fold(Texts(["a"]), usage, usage)
-    assert message["usage"] == {"input_tokens": 8, "output_tokens": 8, "cache_read_input_tokens": 12}
-    assert delta["usage"] == message["usage"]
+    message, _ = fold(Texts(["a"]), usage, usage)
+    counts = {"input_tokens": 8, "output_tokens": 8, "cache_read_input_tokens": 12, "output_tokens_details": None}
+    assert message["usage"].items() >= counts.items()
     thought = usage_of({"completion_tokens": 5, "completion_tokens_details": {"reasoning_tokens": 3}})
-    assert thought == {"input_tokens": 0, "output_tokens": 5, "output_tokens_details": {"thinking_tokens": 3}}
+    assert thought["output_tokens_details"] == {"thinking_tokens": 3}
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind", "headers"),
+    [
+        (DeploymentBusy("m", 1, 0), 429, "rate_limit_error", {b"retry-after": b"1"}),
+        (RunTimeout("m", 2), 504, "timeout_error", {}),
+        (RunFailed("m"), 500, "api_error", {}),
+        (Unavailable("The server is stopping."), 529, "overloaded_error", {}),
+        (RuntimeError("secret"), 500, "api_error", {}),
+    ],
+)
+def test_each_kind_of_failure_has_the_status_that_sdks_know(
+    error: Exception, status: int, kind: str, headers: dict[bytes, bytes]
+) -> None:
+    answered, body, sent = error_answer(error, "req_1", show_tracebacks=True)
+    assert (answered, body["error"]["type"], body["request_id"]) == (status, kind, "req_1")
+    assert dict(sent) == {**headers, b"request-id": b"req_1", b"x-request-id": b"req_1"}
+    assert "secret" not in body["error"]["message"]
 
 
 # The server
@@ -393,7 +431,7 @@ def test_streams_ask_proxies_to_hold_nothing_back(web: httpx.Client) -> None:
 def test_code_inside_a_run_knows_whom_it_is_for(web: httpx.Client) -> None:
     body = ask("session", metadata={"user_id": "ada"})
     answer = web.post("/v1/messages", json=body, headers={"X-OpenWebUI-Chat-Id": "chat-7"}).json()
-    assert answer["content"] == [text("anthropic chat-7 ada")]
+    assert answer["content"] == [said_text("anthropic chat-7 ada")]
 
 
 @pytest.mark.parametrize("model", ["endless_sync", "endless_async"])

@@ -1,4 +1,4 @@
-"""The real Anthropic SDK against our server: messages, streams, tools, token counts, models, typed errors."""
+"""Real Anthropic clients against our server: the SDK, and Haystack's own AnthropicChatGenerator."""
 
 import json
 import threading
@@ -10,8 +10,11 @@ import openai
 import pytest
 from anthropic import Anthropic, AsyncAnthropic, beta_tool
 from anthropic.types import TextBlock, ThinkingBlock, ToolUseBlock
+from haystack.dataclasses import ChatMessage, StreamingChunk
+from haystack.utils import Secret
 from pydantic import BaseModel
 
+from hayhooks.core.haystack.platform import MAJOR
 from hayhooks.testing import RunningServer, running_server
 from tests.support.chat_wrappers import CHAT_WRAPPERS, write_wrappers
 from tests.support.model_server import Failure, ModelServer, ToolCall
@@ -399,3 +402,43 @@ def test_two_surfaces_share_v1_by_what_a_client_says_of_itself(server: RunningSe
         assert sorted(model.id for model in other.models.list()) == sorted(NEEDED)
         completion = other.chat.completions.create(model="kinds", messages=[{"role": "user", "content": "text"}])
     assert completion.choices[0].message.content == text_of(client.messages.create(model="kinds", **said("text")))
+
+
+# Haystack as the client
+
+
+@pytest.mark.skipif(MAJOR < 3, reason="Haystack's integration needs Haystack 3")
+@pytest.mark.parametrize("streams", [False, True])
+def test_haystacks_generator_answers_calls_tools_and_thinks(
+    server: RunningServer, models: ModelServer, monkeypatch: pytest.MonkeyPatch, streams: bool
+) -> None:
+    from haystack_integrations.components.generators.anthropic import AnthropicChatGenerator
+
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+    heard: list[StreamingChunk] = []
+
+    def ask(model: str, *messages: ChatMessage, **more: Any) -> ChatMessage:
+        heard.clear()
+        callback = heard.append if streams else None
+        made = AnthropicChatGenerator(Secret.from_token("none"), model, streaming_callback=callback, **more)
+        [reply] = made.run(list(messages))["replies"]
+        assert isinstance(reply, ChatMessage)
+        return reply
+
+    reply = ask("model_stream", ChatMessage.from_user("one two"))
+    assert reply.text == "Echo: one two"
+    assert "".join(chunk.content for chunk in heard) == (reply.text if streams else "")
+    assert (reply.meta["finish_reason"], reply.meta["usage"]["completion_tokens"]) == ("stop", 3)
+
+    models.reply(ToolCall("weather", {"city": "Rome"}, id="call_r"))
+    question = ChatMessage.from_user("Weather?")
+    called = ask("client_tools_stream", question)
+    [call] = called.tool_calls
+    assert (call.id, call.tool_name, call.arguments) == ("call_r", "weather", {"city": "Rome"})
+    last = ask("client_tools_stream", question, called, ChatMessage.from_tool("sunny", origin=call))
+    assert last.text == "Echo: sunny"
+
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2000}
+    thought = ask("reasoning_sync", question, generation_kwargs=thinking)
+    assert thought.reasoning is not None
+    assert (thought.reasoning.reasoning_text, thought.text) == ("Let me think.", "It is 42")

@@ -422,11 +422,22 @@ def test_callbacks_add_events_and_texts_around_an_agents_tools(server: RunningSe
         assert joined_calls(stream) == []
 
 
+def test_a_response_that_a_hook_makes_itself_goes_out_as_it_is_but_not_as_a_stream(server: RunningServer) -> None:
+    answer = ask(server, "response")
+    assert (answer.status_code, answer.text) == (418, "Teapot")
+    answer = ask(server, "response", stream=True)
+    assert (answer.status_code, error_of(answer)["code"]) == (500, "run_failed")
+
+
 # Requests
 
 
 def test_everything_in_the_body_reaches_the_hook(server: RunningServer) -> None:
-    more = {"temperature": 0.5, "metadata": {"a": [1]}, "chat_id": "c1", "files": [], "stop": None}
+    more = {
+        "temperature": 0.5, "metadata": {"a": [1]}, "chat_id": "c1", "files": [], "n": 3, "stop": ["\n", "END"],
+        "max_tokens": 5, "user": "ada", "response_format": {"type": "json_schema", "json_schema": {"name": "x"}},
+        "tools": [{"type": "function", "function": {"name": "f"}}], "tool_choice": "auto", "logit_bias": None,
+    }  # fmt: skip
     seen = json.loads(choice_of(plain(server, "mirror", "héllo", **more))["message"]["content"])
     assert seen["model"] == "mirror"
     assert seen["messages"] == [{"role": "user", "content": "héllo"}]
@@ -485,15 +496,14 @@ def test_pages_of_other_origins_may_chat(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/models"])
-def test_models_with_a_chat_hook_are_listed(server: RunningServer, path: str) -> None:
+def test_models_with_a_hook_of_the_api_are_listed(server: RunningServer, path: str) -> None:
     listed = httpx.get(server.url + path).json()
     assert listed["object"] == "list"
     names = [model["id"] for model in listed["data"]]
     assert names == sorted(names)
     assert "kinds" in names
     assert "only_api" not in names
-    assert "only_response" in names  # it answers /v1/responses
-    assert set(names) | {"only_api", "only_response"} == set(CHAT_WRAPPERS)
+    assert set(names) | {"only_api"} == set(CHAT_WRAPPERS)
     one = next(model for model in listed["data"] if model["id"] == "kinds")
     assert one == {**one, "object": "model", "owned_by": "hayhooks"}
     assert httpx.get(server.url + path).json() == listed
@@ -520,6 +530,16 @@ def test_an_unknown_model_is_not_found(server: RunningServer, model: str, stream
     assert error["param"] == "model"
     assert error["type"] == "invalid_request_error"
     assert model in error["message"]
+
+
+@pytest.mark.parametrize("path", ["/nope/chat", "/kinds%3Alatest/chat", "/-/chat", f"/{'x' * 3000}/chat"])
+def test_an_unknown_model_in_the_path_is_not_found_in_the_apis_shape(server: RunningServer, path: str) -> None:
+    answer = httpx.post(server.url + path, json={"messages": [{"role": "user", "content": "hi"}]})
+    assert answer.status_code == 404
+    assert (error_of(answer)["code"], error_of(answer)["param"]) == ("model_not_found", "model")
+    assert len(answer.text) < 300
+    answer = httpx.get(server.url + path)
+    assert (answer.status_code, error_of(answer)["code"]) == (405, "method_not_allowed")
 
 
 def test_a_deployment_without_a_chat_hook_does_not_chat_by_its_path(server: RunningServer) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from e2e.conformance.servers import serving
+from e2e.conformance.fuzz import fuzz
+from e2e.conformance.servers import TYPED, serving
 from e2e.conformance.tools import WIRES, Tool
 
 from hayhooks.testing import RunningServer
@@ -33,3 +34,11 @@ def check(tool: Tool, server: RunningServer) -> None:
 @pytest.mark.parametrize("tool", WIRES["chat"], ids=lambda tool: str(tool.name))
 def test_conformance_tools_find_nothing_wrong_with_chat(tool: Tool, server: RunningServer) -> None:
     check(tool, server)
+
+
+def test_a_fuzzer_finds_the_server_to_be_as_its_openapi_document_says() -> None:
+    with serving(TYPED) as server:
+        verdict = fuzz(server.url, max_examples=5)
+    assert verdict.complaints == []
+    assert verdict.counts["pass"] > 500
+    assert verdict.counts["skip"] == 0

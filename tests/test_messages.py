@@ -7,6 +7,7 @@ import pytest
 from haystack.dataclasses import FileContent, ImageContent, TextContent
 
 from hayhooks.messages import (
+    chat_messages_from_openai,
     chat_messages_from_openai_response,
     get_input_files,
     get_last_user_input_text,
@@ -101,6 +102,20 @@ def test_input_files_are_found_in_all_user_messages() -> None:
     assert get_input_files("plain") == []
 
 
+def test_files_of_chat_messages_are_given_as_those_of_responses() -> None:
+    parts = [
+        {"type": "text", "text": "read"},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "file", "file": {"file_data": "aGk=", "filename": "a.txt"}},
+        {"type": "file", "file": None},
+        None,
+    ]
+    assert get_input_files([{"role": "user", "content": parts}, {"role": "assistant", "content": parts}]) == [
+        {"type": "input_file", "file_id": "file-1"},
+        {"type": "input_file", "file_data": "aGk=", "filename": "a.txt"},
+    ]
+
+
 def test_response_input_becomes_haystack_messages() -> None:
     messages = chat_messages_from_openai_response(
         [
@@ -175,3 +190,68 @@ def test_who_is_neither_model_nor_system_is_a_user() -> None:
     assert (message.role.value, message.text) == ("user", "once")
     [message] = chat_messages_from_openai_response("plain")
     assert (message.role.value, message.text) == ("user", "plain")
+
+
+def test_chat_messages_become_haystack_messages_part_by_part() -> None:
+    system, developer, user, assistant = chat_messages_from_openai(
+        [
+            {"role": "system", "content": "Be kind."},
+            {"role": "developer", "content": [{"type": "text", "text": "Be"}, {"type": "text", "text": "brief."}]},
+            {
+                "role": "user",
+                "name": "ada",
+                "content": [
+                    {"type": "text", "text": "What is"},
+                    {"type": "text", "text": "all this?"},
+                    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "low"}},
+                    {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}},
+                    {"type": "file", "file": {"file_data": "data:text/plain;base64,aGk=", "filename": "a.txt"}},
+                    {"type": "file", "file": {"file_id": "file-1"}},
+                    {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "mp3"}},
+                    {"type": "unheard of"},
+                ],
+            },
+            SimpleNamespace(role="assistant", content=[{"type": "text", "text": "Much."}]),
+        ]
+    )
+    assert (system.role.value, system.text) == ("system", "Be kind.")
+    assert (developer.role.value, developer.text) == ("system", "Be\nbrief.")
+    assert (user.text, user.name) == ("What is\nall this?", "ada")
+    assert (user.images[0].base64_image, user.images[0].detail) == (PNG, "low")
+    parts = [part for part in user._content if isinstance(part, FileContent)]
+    assert [(part.mime_type, part.filename) for part in parts] == [("text/plain", "a.txt"), ("audio/mpeg", None)]
+    assert len(user._content) == 4
+    assert assistant.text == "Much."
+
+
+def test_tool_messages_that_come_back_know_the_calls_that_they_answer() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+    broken = {"id": "call_2", "type": "function", "function": {"name": "time", "arguments": "{"}}
+    question, calling, both, *results = chat_messages_from_openai(
+        [
+            {"role": "user", "content": "How is it?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "assistant", "content": "One moment.", "tool_calls": [broken], "refusal": None},
+            {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
+            {"role": "tool", "tool_call_id": "call_2", "content": [{"type": "text", "text": "noon"}]},
+            {"role": "tool", "tool_call_id": "call_0", "content": None},
+        ]
+    )
+    assert question.text == "How is it?"
+    assert (calling.text, calling.tool_calls[0].arguments) == (None, {"city": "Rome"})
+    assert (both.text, both.tool_calls[0].tool_name, both.tool_calls[0].arguments) == ("One moment.", "time", {})
+    found = [result.tool_call_result for result in results]
+    assert all(result is not None for result in found)
+    assert [(result.result, result.origin.tool_name, result.origin.id) for result in found if result] == [
+        ("sunny", "weather", "call_1"),
+        ("noon", "time", "call_2"),
+        ("", "", "call_0"),
+    ]
+    assert found[0] is not None
+    assert found[0].origin.arguments == {"city": "Rome"}
+
+
+def test_chat_messages_that_say_nothing_are_left_out() -> None:
+    nothing = [{"role": "assistant", "content": None}, {"role": "assistant", "content": ""}, {"role": "user"}]
+    assert chat_messages_from_openai(nothing) == []
+    assert chat_messages_from_openai([{"role": "critic", "content": "Hm."}])[0].role.value == "user"

@@ -9,7 +9,7 @@ import openai
 import pytest
 from haystack.components.generators.chat import OpenAIResponsesChatGenerator
 from haystack.dataclasses import ChatMessage, StreamingChunk
-from haystack.tools import Tool
+from haystack.tools.tool import Tool
 from haystack.utils import Secret
 from openai import OpenAI
 from openai.types.responses import Response, ResponseFunctionToolCall, ResponseReasoningItem, ResponseStreamEvent
@@ -180,7 +180,7 @@ def test_a_refusal_is_a_part_of_its_own(client: OpenAI, http: httpx.Client) -> N
 
 def test_events_for_the_one_who_watches_travel_beside_the_apis_own(client: OpenAI) -> None:
     with client.responses.stream(model="replies", input="events") as stream:
-        extras = [event.model_extra or {} for event in stream if event.type == "hayhooks:event"]  # type: ignore[comparison-overlap]
+        extras = [event.model_extra or {} for event in stream if event.type == "keepalive"]  # type: ignore[comparison-overlap]
         final = stream.get_final_response()
     assert [extra["event"]["type"] for extra in extras] == ["status"]
     assert final.output_text == "Found it."
@@ -263,24 +263,29 @@ def test_a_native_hook_may_give_calls(client: OpenAI, how: str) -> None:
 
 def test_a_chat_hook_is_given_what_chat_knows(client: OpenAI) -> None:
     parameters = {"type": "object", "properties": {}}
+    tools: Any = [
+        {"type": "function", "name": "look", "parameters": parameters, "strict": True},
+        {"type": "web_search"},
+    ]
+    said: Any = [
+        {"role": "developer", "content": "In English."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "input_text", "text": "What is it?"},
+                {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"},
+            ],
+        },
+        {"role": "assistant", "content": "I look."},
+        {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "a cat"}]},
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+    ]
     response = client.responses.create(
         model="given",
         instructions="Be brief.",
-        input=[
-            {"role": "developer", "content": "In English."},
-            {
-                "role": "user",
-                "content": [
-                    {"type": "input_text", "text": "What is it?"},
-                    {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"},
-                ],
-            },
-            {"role": "assistant", "content": "I look."},
-            {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"},
-            {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "a cat"}]},
-            {"type": "reasoning", "id": "rs_1", "summary": []},
-        ],
-        tools=[{"type": "function", "name": "look", "parameters": parameters, "strict": True}, {"type": "web_search"}],
+        input=said,
+        tools=tools,
         tool_choice={"type": "function", "name": "look"},
         text={"format": {"type": "json_schema", "name": "answer", "schema": {"type": "object"}}},
         max_output_tokens=9,
@@ -578,6 +583,7 @@ def test_other_requests_are_refused_in_the_apis_shape(http: httpx.Client) -> Non
         ("GET", "/v1/responses/resp_nope/nothing", 404),
         ("GET", "/v1/conversations/conv_nope/items", 404),
         ("GET", "/v1/conversations", 405),
+        ("POST", "/v1/responses/compact", 404),
     ):
         answer = http.request(method, path)
         assert answer.status_code == status, path

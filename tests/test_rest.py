@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from hayhooks.testing import RunningServer, running_server
 from tests.support.wrappers import Wrappers
@@ -227,6 +228,10 @@ def test_a_type_is_described_in_the_openapi_document(document: dict[str, Any], c
         ("document", {"content": "a", "score": "high"}),
         ("document", {"content": 5}),
         ("document", {"content": "a", "meta": "none"}),
+        ("message", {"role": "user", "content": {}}),
+        ("message", {"role": "user", "content": ["a"]}),
+        ("message", {"role": "user", "content": "a", "name": 1}),
+        ("message", {"role": "user", "content": "a", "meta": "none"}),
         ("documents", {"content": "a"}),
         ("message", {"content": "hi"}),
         ("message", {"role": "nobody", "content": "hi"}),
@@ -236,6 +241,24 @@ def test_a_type_is_described_in_the_openapi_document(document: dict[str, Any], c
 )
 def test_a_value_of_another_type_is_refused_and_its_place_named(http: httpx.Client, case: str, value: Any) -> None:
     assert refuse(http, f"t-{case}", {"v": value})[0]["loc"][:2] == ["body", "v"]
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, _, value, _ in TYPE_CASES])
+def test_what_is_accepted_fits_the_schema_that_is_published(http: httpx.Client, name: str, value: Any) -> None:
+    schema = http.get(f"/deployments/t-{name}").json()["request_schema"]
+    Draft202012Validator(schema).validate({"v": value})
+
+
+@pytest.mark.parametrize(
+    ("case", "value"),
+    [
+        ("document", {"id": None, "content": "a", "meta": None}),
+        ("message", {"role": "developer", "content": "a", "meta": None, "name": None}),
+    ],
+)
+def test_null_is_the_same_as_nothing_in_haystacks_objects(http: httpx.Client, case: str, value: Any) -> None:
+    assert http.post(f"/t-{case}/run", json={"v": value}).status_code == 200
+    test_what_is_accepted_fits_the_schema_that_is_published(http, case, value)
 
 
 def test_a_missing_field_is_named(http: httpx.Client) -> None:

@@ -164,10 +164,33 @@ def test_a_missing_file_is_named(client: httpx.Client, name: str, how: str) -> N
     if how == "other":
         answer = client.post(f"/{name}/run", files={"other": b"x"})
     elif how == "text":
-        answer = client.post(f"/{name}/run", files={field: (None, "text")})
+        answer = client.post(f"/{name}/run", files={field: (None, "")})
     else:
         answer = client.post(f"/{name}/run", json={field: "x"} if how == "json" else None)
     assert faults(answer) == [{"loc": ["body", field], "msg": "File required", "type": "missing"}]
+
+
+def test_a_file_may_come_without_a_filename(client: httpx.Client) -> None:
+    every_byte = bytes(range(256))
+    part = b'--b\r\nContent-Disposition: form-data; name="doc"\r\n\r\n' + every_byte + b"\r\n--b--\r\n"
+    answer = client.post("/one/run", content=part, headers={"content-type": 'multipart/form-data; boundary="b"'})
+    assert result_of(answer)[0] == ["", None, 256, every_byte.decode("latin-1")]
+    assert result_of(client.post("/maybe/run", files={"doc": (None, "text")}))[0][3] == "text"
+
+
+def test_text_of_another_form_is_no_file(client: httpx.Client) -> None:
+    for name in ("one", "maybe"):
+        assert faults(client.post(f"/{name}/run", data={"doc": "text"})) == [
+            {"loc": ["body", "doc"], "msg": "A file comes as a part of multipart/form-data", "type": "file_type"}
+        ]
+
+
+def test_text_beside_files_is_read_in_its_charset(client: httpx.Client) -> None:
+    for charset, said in (("", "h\u00e9llo \N{GRINNING FACE}"), ("; charset=latin-1", "h\u00e9llo")):
+        text = said.encode("latin-1" if charset else "utf-8")
+        part = b'--b\r\nContent-Disposition: form-data; name="q"\r\n\r\n' + text + b"\r\n--b--\r\n"
+        headers = {"content-type": f"multipart/form-data; boundary=b{charset}"}
+        assert result_of(client.post("/maybe/run", content=part, headers=headers)) == [None, said]
 
 
 def test_files_for_parameters_that_do_not_exist_are_ignored(client: httpx.Client) -> None:

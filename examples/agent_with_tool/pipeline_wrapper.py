@@ -8,7 +8,7 @@ from haystack.components.generators.chat import OpenAIChatGenerator
 from haystack.dataclasses import ChatMessage
 from haystack.tools import tool
 
-from hayhooks import BasePipelineWrapper, PipelineEvent, streaming_generator
+from hayhooks import BasePipelineWrapper, PipelineEvent, chat_messages_from_openai, streaming_generator
 from hayhooks.open_webui import create_details_tag, create_status_event
 
 STOCK = json.loads((Path(__file__).parent / "stock.json").read_text())
@@ -43,7 +43,7 @@ class PipelineWrapper(BasePipelineWrapper):
     def run_chat_completion(self, model: str, messages: list[dict], body: dict) -> Generator:
         return streaming_generator(
             pipeline=self.pipeline,
-            pipeline_run_args={"messages": [ChatMessage.from_openai_dict_format(message) for message in messages]},
+            pipeline_run_args={"messages": chat_messages_from_openai(messages)},
             on_tool_call_start=self.on_tool_call_start,
             on_tool_call_end=self.on_tool_call_end,
         )

@@ -499,6 +499,17 @@ class PipelineWrapper(BasePipelineWrapper):
         yield "it."
         yield create_status_event("Done", done=True)
 """,
+    "response": """
+from starlette.responses import PlainTextResponse
+from hayhooks import BasePipelineWrapper
+
+class PipelineWrapper(BasePipelineWrapper):
+    def setup(self):
+        pass
+
+    def run_chat_completion(self, model, messages, body):
+        return PlainTextResponse("Teapot", 418)
+""",
     "failing": _FAILING,
     "only_api": """
 from hayhooks import BasePipelineWrapper

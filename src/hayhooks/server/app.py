@@ -187,11 +187,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
         stack.callback(files.close)
-        responses = SQLiteResponses(
-            directory / "responses.db",
-            max_age_s=settings.responses_max_age_s,
-            max_count=settings.responses_max_count,
-        )
+        responses = response_store(directory, settings)
         stack.callback(responses.close)
         stack.push_async_callback(runtime.stop)
         is_gone = is_gone_worker if app.is_shared else (lambda _: True)
@@ -228,6 +224,13 @@ def _either(is_firsts: Callable[[Scope], bool], first: ASGIApp, other: ASGIApp) 
         await (first if is_firsts(scope) else other)(scope, receive, send)
 
     return shared
+
+
+def response_store(directory: Path, settings: AppSettings) -> SQLiteResponses:
+    """The store of responses in that state directory."""
+    return SQLiteResponses(
+        directory / "responses.db", max_age_s=settings.responses_max_age_s, max_count=settings.responses_max_count
+    )
 
 
 def _reading(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:

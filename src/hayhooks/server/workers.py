@@ -15,12 +15,13 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from hayhooks.server.app import HayhooksApp
+from hayhooks.server.app import HayhooksApp, response_store
 from hayhooks.server.main import CLOSING_S, announce, prepare, run_server
 from hayhooks.server.reconcile import Shared
 from hayhooks.server.state_directory import state_directory
 from hayhooks.settings import AppSettings
 from hayhooks.store.disk import DiskStore
+from hayhooks.surfaces.openai.responses_state import fail_orphans
 from hayhooks.telemetry import log, log_error
 
 _SLACK_S = 5.0  # a worker ends itself before that
@@ -39,6 +40,12 @@ def run_workers(given: dict[str, Any], settings: AppSettings, sockets: Sequence[
     store.find()
     store.close()
     Shared.forget(directory)
+    responses = response_store(directory, settings)
+    try:
+        fail_orphans(responses, lambda _: True)
+    except OSError as error:
+        log_error("What was said before cannot be read", error)
+    responses.close()
     return _Supervisor(given, settings, sockets, count).run()
 
 

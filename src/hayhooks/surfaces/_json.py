@@ -9,6 +9,11 @@ from msgspec.json import encode
 from hayhooks.core.errors import InvalidRequest
 
 
+def invalid(field: str, message: str) -> InvalidRequest:
+    """The error that names *field*, a path with dots, of a request's body."""
+    return InvalidRequest(message, [{"loc": ["body", *field.split(".")], "msg": message, "type": "invalid"}])
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """The object that a request's body is.
 

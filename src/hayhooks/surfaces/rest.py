@@ -51,7 +51,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
             raise EntryNotFound(name, "run_api")
         kind = header(scope, b"content-type")
         if entry.file_fields and kind is not None and kind.lower().startswith(_FORMS):
-            async with read_form(scope, receive, options.max_upload_bytes) as (fields, uploads):
+            async with read_form(scope, receive, options.max_upload_bytes, entry.file_fields) as (fields, uploads):
                 call = Call(form=fields, uploads=uploads, headers=scope["headers"], session=session_of(scope))
                 await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
             return

@@ -10,14 +10,15 @@ from hayhooks.core.haystack.input_items import messages_of
 from hayhooks.core.haystack.platform import MAJOR
 
 _NULLABLE_STRING = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+_NULLABLE_OBJECT = {"anyOf": [{"type": "object", "additionalProperties": True}, {"type": "null"}]}
 _DOCUMENT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "title": "Document",
     "description": "A Haystack document. Without an id, one is made from the content.",
     "properties": {
-        "id": {"type": "string"},
+        "id": _NULLABLE_STRING,
         "content": _NULLABLE_STRING,
-        "meta": {"type": "object", "additionalProperties": True},
+        "meta": _NULLABLE_OBJECT,
         "score": {"anyOf": [{"type": "number"}, {"type": "null"}]},
         "embedding": {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]},
     },
@@ -44,7 +45,7 @@ _CHAT_MESSAGE_SCHEMA: dict[str, Any] = {
     "title": "ChatMessage",
     "description": "A chat message, as Haystack writes it or in the OpenAI form.",
     "properties": {
-        "role": {"type": "string", "enum": ["user", "system", "assistant", "tool"]},
+        "role": {"type": "string", "enum": ["user", "system", "developer", "assistant", "tool"]},
         "content": {
             "anyOf": [
                 {"type": "string"},
@@ -53,9 +54,16 @@ _CHAT_MESSAGE_SCHEMA: dict[str, Any] = {
             ]
         },
         "name": _NULLABLE_STRING,
-        "meta": {"type": "object", "additionalProperties": True},
+        "meta": _NULLABLE_OBJECT,
     },
     "required": ["role"],
+}
+
+
+_CHAT_MESSAGE_FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "content": ((str, list), "a string, a list of objects or null"),
+    "name": (str, "a string or null"),
+    "meta": (dict, "an object or null"),
 }
 
 
@@ -73,10 +81,7 @@ def teach_pydantic() -> None:
 
 def _document(data: dict[str, Any]) -> Document:
     # Haystack's constructor takes whatever it gets, and the pipeline stumbles over it later.
-    for key, (kinds, what) in _DOCUMENT_FIELDS.items():
-        value = data.get(key)
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise TypeError(f"{key} must be {what}")
+    _check_fields(data, _DOCUMENT_FIELDS)
     if any(not isinstance(number, (int, float)) or isinstance(number, bool) for number in data.get("embedding") or ()):
         raise TypeError("embedding must hold numbers")
     return Document.from_dict({key: value for key, value in data.items() if value is not None or key not in _ABSENT})
@@ -85,10 +90,20 @@ def _document(data: dict[str, Any]) -> Document:
 def _chat_message(data: dict[str, Any]) -> ChatMessage:
     if "_role" in data:  # as it stands in an answer
         data = {key.removeprefix("_"): value for key, value in data.items()}
+    _check_fields(data, _CHAT_MESSAGE_FIELDS)
     content = data.get("content")
+    if isinstance(content, list) and not all(isinstance(part, dict) for part in content):
+        raise TypeError("content must be a list of objects")
     if content is None or isinstance(content, str) or "tool_calls" in data or _has_openai_parts(content):
         return _from_openai(data)
     return ChatMessage.from_dict({**data, "content": [_named_part(part) for part in content]})
+
+
+def _check_fields(data: dict[str, Any], fields: dict[str, tuple[type | tuple[type, ...], str]]) -> None:
+    for key, (kinds, what) in fields.items():
+        value = data.get(key)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise TypeError(f"{key} must be {what}")
 
 
 def _named_part(part: Any) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import Any
 
+from starlette.responses import Response
+
 from hayhooks.core.context import RunContext, current_context
 from hayhooks.core.errors import RunCancelled
 from hayhooks.core.events import Raw, Result, Vectors
@@ -61,7 +63,7 @@ class _Invocation:
 
     def _whole(self, value: Any) -> Result | Raw | WholeStream:
         if self._result is None:
-            return WholeStream(value)
+            return Raw(value) if isinstance(value, Response) else WholeStream(value)
         reply = self._result.reply(value)
         return WholeStream(reply) if isinstance(reply, Vectors) else reply
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, NotRequired, Required, Union, Unpack, get_arg
 import docstring_parser
 from pydantic import Field, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
 from starlette.datastructures import Headers, UploadFile
 from typing_extensions import TypedDict
 
@@ -71,10 +73,13 @@ class Arguments:
         for name, text in form:
             values.setdefault(name, []).append(text)
         for name, texts in values.items():
-            if name in self.file_fields and not any(texts):
-                continue  # a browser sends an empty field for a file that was not chosen
+            if name in self.file_fields:
+                if any(texts):  # a browser sends an empty field for a file that was not chosen
+                    why = "A file comes as a part of multipart/form-data"
+                    errors.append({"loc": ["body", name], "msg": why, "type": "file_type"})
+                continue
             if name not in self.fields:
-                if self.takes_extra and name not in self.file_fields:
+                if self.takes_extra:
                     arguments[name] = texts[-1]
                 continue
             try:
@@ -172,7 +177,7 @@ def read_arguments(signature: inspect.Signature, docstring: str | None, title: s
     model = _typed_dict(title, members, extra)
     try:
         adapter: TypeAdapter[dict[str, Any]] = TypeAdapter(model)
-        schema = adapter.json_schema()
+        schema = adapter.json_schema(schema_generator=_RequestSchema)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         for name, member in members.items():
             _field(name, annotations[name], member)  # raises for the one that is at fault
@@ -195,6 +200,18 @@ def read_arguments(signature: inspect.Signature, docstring: str | None, title: s
     )
 
 
+class _RequestSchema(GenerateJsonSchema):
+    """What a request may be, where pydantic's own schema asks for more than its validation does."""
+
+    def set_schema(self, schema: core_schema.SetSchema) -> dict[str, Any]:
+        """An array: what is there twice is taken once."""
+        return _repeatable(super().set_schema(schema))
+
+    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> dict[str, Any]:
+        """The same."""
+        return _repeatable(super().frozenset_schema(schema))
+
+
 def signature_of(hook: Callable[..., Any]) -> inspect.Signature:
     """The hook's signature with its annotations evaluated.
 
@@ -213,6 +230,10 @@ def signature_of(hook: Callable[..., Any]) -> inspect.Signature:
         item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
     ]
     return signature.replace(parameters=parameters, return_annotation=hints.get("return", signature.return_annotation))
+
+
+def _repeatable(array: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in array.items() if key != "uniqueItems"}
 
 
 def _descriptions(signature: inspect.Signature, docstring: str) -> dict[str, str | None]:

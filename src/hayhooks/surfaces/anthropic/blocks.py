@@ -1,4 +1,4 @@
-"""The content blocks of a streamed Message: one after the other, each begun, continued and closed."""
+"""Content blocks of a Message, and how they are streamed: one after the other, each begun, continued and closed."""
 
 from typing import Any
 
@@ -37,8 +37,7 @@ class Blocks:
         if call is None:
             self._close_whole(parts)
             call = self._calls[delta.index] = _Call(self._count)
-            block: dict[str, Any] = {"type": "tool_use", "id": delta.id, "name": delta.name or "", "input": {}}
-            self._start(block, parts)
+            self._start(call_block(delta), parts)
         if delta.arguments and not call.is_closed:
             call.arguments += delta.arguments
             piece = {"type": "input_json_delta", "partial_json": delta.arguments}
@@ -59,9 +58,7 @@ class Blocks:
             self._close_whole(parts)
             self._prose, self._prose_number = kind, self._count
             self._head = _delta_head(self._count) + b'{"type":"%b_delta","%b":' % (kind.encode(), kind.encode())
-            # Thinking is signed by those whose models check it later; nobody does here.
-            block = {"type": kind, kind: ""} | ({"signature": ""} if kind == "thinking" else {})
-            self._start(block, parts)
+            self._start(prose_block(kind), parts)
         head, tail = self._head, b"}}\n\n"
         parts += (head, (tail + head).join(texts), tail)
 
@@ -101,6 +98,17 @@ class _Call:
             return isinstance(msgspec.json.decode(self.arguments), dict)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return False
+
+
+def prose_block(kind: str) -> dict[str, Any]:
+    """A block of *kind* ``text`` or ``thinking`` without a word in it yet."""
+    # Thinking is signed for those whose models check it later; nobody does here.
+    return {"type": kind, kind: "", **({"citations": None} if kind == "text" else {"signature": ""})}
+
+
+def call_block(delta: ToolCallDelta) -> dict[str, Any]:
+    """A tool call, without its input yet."""
+    return {"type": "tool_use", "id": delta.id, "name": delta.name or "", "input": {}, "caller": {"type": "direct"}}
 
 
 def tool_input(arguments: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hayhooks.core.events import Chunk, Completion, Data, Event, Result, Texts, 
 from hayhooks.surfaces._completions import chunk_of_completion
 from hayhooks.surfaces._ending import Ending
 from hayhooks.surfaces._json import json_bytes, json_texts
-from hayhooks.surfaces.anthropic.blocks import Blocks, tool_input
+from hayhooks.surfaces.anthropic.blocks import Blocks, call_block, prose_block, tool_input
 
 PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOP_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -53,14 +53,15 @@ class Heard:
 
     @property
     def stop(self) -> dict[str, Any]:
-        """Why the run ended: ``stop_reason`` and ``stop_sequence``."""
+        """Why the run ended: ``stop_reason``, ``stop_sequence`` and ``stop_details``."""
         reason, sequence = _STOP_REASONS.get(self._ending.finish_reason, "end_turn"), None
         if self._is_refusal:
             reason = "refusal"
         elif reason == "end_turn" and self._ending.reported_reason == "stop_sequence":
             reason = "stop_sequence"
             sequence = self._stop_sequences[0] if len(self._stop_sequences) == 1 else None
-        return {"stop_reason": reason, "stop_sequence": sequence}
+        details = {"type": "refusal", "category": None, "explanation": None} if reason == "refusal" else None
+        return {"stop_reason": reason, "stop_sequence": sequence, "stop_details": details}
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class Whole:
             self._prose("text", chunk.text)
         for delta in chunk.tool_calls:
             if delta.index not in self._calls:
-                block: dict[str, Any] = {"type": "tool_use", "id": delta.id, "name": delta.name or "", "input": {}}
+                block = call_block(delta)
                 self._calls[delta.index] = (block, [])
                 self._content.append(block)
             block, arguments = self._calls[delta.index]
@@ -123,8 +124,7 @@ class Whole:
 
     def _prose(self, kind: str, text: str) -> None:
         if not self._content or self._content[-1]["type"] != kind:
-            more = {"signature": ""} if kind == "thinking" else {}
-            self._content.append({"type": kind, kind: [], **more})
+            self._content.append({**prose_block(kind), kind: []})
         self._content[-1][kind].append(text)
 
 
@@ -159,7 +159,7 @@ class Streamed:
         self._begin(parts)
         self._add(self._heard.rest(), parts)
         self._blocks.close(parts)
-        delta = {"type": "message_delta", "delta": self._heard.stop, "usage": self._heard.usage}
+        delta = {"type": "message_delta", "delta": {**self._heard.stop, "container": None}, "usage": self._heard.usage}
         parts.append(b"event: message_delta\ndata: " + json_bytes(delta) + b"\n\n")
         parts.append(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
         return b"".join(parts)
@@ -172,8 +172,9 @@ class Streamed:
         if self._has_begun:
             return
         self._has_begun = True
-        open_ended: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage_of({})}
-        start = {"type": "message_start", "message": {**_frame(self._model), **open_ended}}
+        stop = {"stop_reason": None, "stop_sequence": None, "stop_details": None}
+        message = {**_frame(self._model), "content": [], **stop, "usage": usage_of({})}
+        start = {"type": "message_start", "message": message}
         parts.append(b"event: message_start\ndata: " + encode(start) + b"\n\n")
 
     def _add(self, chunk: Chunk, parts: list[bytes]) -> None:
@@ -187,18 +188,21 @@ class Streamed:
 
 def usage_of(counts: dict[str, Any]) -> dict[str, Any]:
     """*counts*, under the OpenAI names, in Anthropic's: what came from a cache is counted apart."""
-    cached = (counts.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    usage: dict[str, Any] = {
-        "input_tokens": max(0, counts.get("prompt_tokens", 0) - cached),
-        "output_tokens": counts.get("completion_tokens", 0),
-    }
-    if cached:
-        usage["cache_read_input_tokens"] = cached
+    cached = (counts.get("prompt_tokens_details") or {}).get("cached_tokens")
     thought = (counts.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    if thought:
-        usage["output_tokens_details"] = {"thinking_tokens": thought}
-    return usage
+    return {
+        "input_tokens": max(0, counts.get("prompt_tokens", 0) - (cached or 0)),
+        "output_tokens": counts.get("completion_tokens", 0),
+        "output_tokens_details": None if thought is None else {"thinking_tokens": thought},
+        "cache_read_input_tokens": cached,
+        # The API has these in every answer; nothing here knows them.
+        "cache_creation_input_tokens": None,
+        "cache_creation": None,
+        "inference_geo": None,
+        "server_tool_use": None,
+        "service_tier": None,
+    }
 
 
 def _frame(model: str) -> dict[str, Any]:
-    return {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "model": model}
+    return {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "model": model, "container": None}

@@ -53,6 +53,10 @@ def _model(deployment: Deployment) -> dict[str, Any]:
         "display_name": deployment.name,
         "created_at": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
+        # The API has these in every answer; only the pipeline knows them.
+        "capabilities": None,
+        "max_input_tokens": None,
+        "max_tokens": None,
     }
 
 

@@ -11,6 +11,7 @@ from hayhooks.core.errors import InvalidRequest
 from hayhooks.surfaces._json import json_object
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
+_LARGEST = 2**31 - 1  # beyond 64 bits JSON's whole numbers arrive as others
 
 
 class Text(msgspec.Struct, tag_field="type", tag="text"):
@@ -199,12 +200,12 @@ class CountRequest(msgspec.Struct, kw_only=True):
 class MessagesRequest(CountRequest, kw_only=True):
     """Body of ``/v1/messages``."""
 
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
     stream: bool | None = None
     stop_sequences: list[str] | None = None
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)] | None = None
     metadata: Metadata | None = None
 
 
@@ -219,6 +220,10 @@ def read_request(body: bytes, kind: type[R]) -> tuple[R, dict[str, Any]]:
     """
     data = json_object(body)
     _refuse_foreign_tools(data.get("tools"))
+    for name in ("max_tokens", "top_k"):  # JSON does not tell 10.0 from 10, and hooks should get the latter
+        value = data.get(name)
+        if isinstance(value, float) and value.is_integer():
+            data[name] = int(value)
     try:
         return msgspec.convert(data, kind), data
     except msgspec.ValidationError as error:

@@ -32,9 +32,12 @@ def is_ours(scope: Scope) -> bool:
 
     Models are listed by both APIs; the clients of this one say in a header which version of it they speak.
     """
+    asked: str = scope["path"]
+    if "/messages" not in asked and "/models" not in asked:  # the others' requests pay for no more than this
+        return False
     path = route_path(scope).removeprefix("/v1")
-    if path.startswith("/messages"):
-        return path[9:10] in ("", "/")
+    if path == "/messages" or path.startswith("/messages/"):
+        return True
     return (path == "/models" or path.startswith("/models/")) and header(scope, VERSION_HEADER) is not None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.deployment import Call, Deployment
-from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError, InvalidRequest
+from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError
 from hayhooks.core.events import Event, Raw, Texts
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
@@ -19,7 +19,7 @@ from hayhooks.surfaces._http import (
     send_bytes,
     send_json,
 )
-from hayhooks.surfaces._json import json_object
+from hayhooks.surfaces._json import invalid, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import STREAM_HEADERS, StreamSender
@@ -170,22 +170,18 @@ def read_chat_body(body: bytes, model: str | None) -> dict[str, Any]:
     if model is not None:
         data["model"] = model
     if not isinstance(data.get("model"), str) or not data["model"]:
-        raise _invalid("model", "'model' must be the name of a model.")
+        raise invalid("model", "'model' must be the name of a model.")
     messages = data.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise _invalid("messages", "'messages' must be a list of at least one message.")
+        raise invalid("messages", "'messages' must be a list of at least one message.")
     for place, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise _invalid(f"messages.{place}", f"'messages[{place}]' must be an object with a 'role'.")
+            raise invalid(f"messages.{place}", f"'messages[{place}]' must be an object with a 'role'.")
     if data.get("stream") is None:
         data["stream"] = False
     if not isinstance(data["stream"], bool):
-        raise _invalid("stream", "'stream' must be true or false.")
+        raise invalid("stream", "'stream' must be true or false.")
     options = data.get("stream_options")
     if options is not None and not isinstance(options, dict):
-        raise _invalid("stream_options", "'stream_options' must be an object.")
+        raise invalid("stream_options", "'stream_options' must be an object.")
     return data
-
-
-def _invalid(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(message, [{"loc": ["body", *field.split(".")], "msg": message, "type": "invalid"}])

@@ -23,10 +23,10 @@ from hayhooks.surfaces._http import (
     route_path,
     send_json,
 )
-from hayhooks.surfaces._json import json_bytes
+from hayhooks.surfaces._json import invalid, json_bytes, json_object
 from hayhooks.surfaces.openai.errors import Refused, error_answer
 from hayhooks.surfaces.openai.paging import list_object, no_such_item, page_of
-from hayhooks.surfaces.openai.responses_body import check_items, check_metadata, invalid, read_object
+from hayhooks.surfaces.openai.responses_body import check_items, check_metadata
 from hayhooks.surfaces.openai.responses_items import items_of, listed, with_ids
 from hayhooks.surfaces.openai.responses_state import Memory, conversation_not_found
 
@@ -79,7 +79,7 @@ class Conversations:
 
     async def _body(self, scope: Scope, receive: Receive) -> dict[str, Any]:
         require_json(header(scope, b"content-type"))
-        body = read_object(await read_body(scope, receive, self._options.max_body_bytes))
+        body = json_object(await read_body(scope, receive, self._options.max_body_bytes) or b"{}")
         check_metadata(body)
         items = body.get("items")
         if items is not None:

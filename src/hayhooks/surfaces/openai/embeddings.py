@@ -4,26 +4,26 @@ Source: OpenAI API reference, "Create embeddings".
 """
 
 import base64
-import sys
-from array import array
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.aio import in_thread
 from hayhooks.core.deployment import Call
-from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, InvalidRequest, RunFailed
+from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, RunFailed
 from hayhooks.core.events import Raw, Usage, Vectors
+from hayhooks.core.haystack.arrays import Typecode, little_floats, numbers
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import HTTPOptions, header, read_body, require, require_json, send_bytes
+from hayhooks.surfaces._json import invalid, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 
 ENTRY = "run_embedding"
 VIA = "openai"
 # More bytes of numbers than this are written in a thread: on the event loop, others would wait for it.
-_MUCH = 1024 * 1024
+_MUCH = 256 * 1024
 
 
 class Embeddings:
@@ -79,27 +79,22 @@ def read_embeddings_body(body: bytes) -> tuple[dict[str, Any], list[Any]]:
     Raises:
         InvalidRequest: Naming the field.
     """
-    try:
-        data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.")
+    data = json_object(body)
     if not isinstance(data.get("model"), str) or not data["model"]:
-        raise _invalid("model", "'model' must be the name of a model.")
+        raise invalid("model", "'model' must be the name of a model.")
     if data.get("encoding_format") not in (None, "float", "base64"):
-        raise _invalid("encoding_format", "'encoding_format' must be 'float' or 'base64'.")
+        raise invalid("encoding_format", "'encoding_format' must be 'float' or 'base64'.")
     dimensions = data.get("dimensions")
     if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
-        raise _invalid("dimensions", "'dimensions' must be a whole number from 1.")
+        raise invalid("dimensions", "'dimensions' must be a whole number from 1.")
     if not isinstance(data.get("user"), (str, type(None))):
-        raise _invalid("user", "'user' must be a string.")
+        raise invalid("user", "'user' must be a string.")
     return data, _inputs(data.get("input"))
 
 
 def embeddings_body(model: str, vectors: Vectors, usage: Usage | None, is_base64: bool) -> bytes:
     """The answer, as JSON."""
-    write = _base64 if is_base64 else _numbers
+    write = _base64 if is_base64 else numbers
     data = [
         {"object": "embedding", "index": index, "embedding": write(item, vectors.typecode)}
         for index, item in enumerate(vectors.items)
@@ -118,7 +113,7 @@ def embeddings_body(model: str, vectors: Vectors, usage: Usage | None, is_base64
 
 def _inputs(given: Any) -> list[Any]:
     if given == "" or given == []:
-        raise _invalid("input", "'input' must not be empty.")
+        raise invalid("input", "'input' must not be empty.")
     if isinstance(given, str):
         return [given]
     if isinstance(given, list):
@@ -126,24 +121,11 @@ def _inputs(given: Any) -> list[Any]:
         if kinds == {int}:
             return [given]
         if kinds == {str} and "" in given:
-            raise _invalid(f"input.{given.index('')}", f"'input[{given.index('')}]' must not be empty.")
+            raise invalid(f"input.{given.index('')}", f"'input[{given.index('')}]' must not be empty.")
         if kinds == {str} or (kinds == {list} and all({*map(type, tokens)} == {int} for tokens in given)):
             return given
-    raise _invalid("input", "'input' must be a string, a list of strings, a list of tokens, or a list of such lists.")
+    raise invalid("input", "'input' must be a string, a list of strings, a list of tokens, or a list of such lists.")
 
 
-def _numbers(item: bytes, typecode: Literal["f", "d"]) -> list[float]:
-    return array(typecode, item).tolist()
-
-
-def _base64(item: bytes, typecode: Literal["f", "d"]) -> str:
-    if typecode == "f" and sys.byteorder == "little":
-        return base64.b64encode(item).decode()
-    numbers = array("f", array(typecode, item))
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return base64.b64encode(numbers.tobytes()).decode()
-
-
-def _invalid(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(message, [{"loc": ["body", *field.split(".")], "msg": message, "type": "invalid"}])
+def _base64(item: bytes, typecode: Typecode) -> str:
+    return base64.b64encode(little_floats(item, typecode)).decode()

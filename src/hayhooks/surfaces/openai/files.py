@@ -18,7 +18,6 @@ from hayhooks.core.deployment import Call, Upload
 from hayhooks.core.errors import (
     DeploymentNotFound,
     EntryNotFound,
-    InvalidRequest,
     KeptFileNotFound,
     RunFailed,
     TooLarge,
@@ -28,6 +27,7 @@ from hayhooks.core.files import FileStore, KeptFile, is_file_id, new_file_id, sa
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import Header, HTTPOptions, header, require, send_json
+from hayhooks.surfaces._json import invalid
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 
@@ -86,7 +86,7 @@ class Files:
         async with self._form(scope, receive) as (fields, upload):
             purpose = fields.get("purpose", "")
             if not _PURPOSE.fullmatch(purpose):
-                raise _invalid("purpose", "'purpose' must say what the file is for, such as user_data or assistants.")
+                raise invalid("purpose", "'purpose' must say what the file is for, such as user_data or assistants.")
             expires_after_s = _expires_after(fields)
             model = fields.get("model") or _query(scope).get("model")
             taker = self._taker(model)
@@ -108,7 +108,7 @@ class Files:
         """The text fields and the one file of an upload."""
         kind = header(scope, b"content-type") or b""
         if not kind.lower().startswith(b"multipart/form-data"):
-            raise _invalid("file", "Send the file as 'multipart/form-data', in a part named 'file'.")
+            raise invalid("file", "Send the file as 'multipart/form-data', in a part named 'file'.")
         limit = min(self._options.max_upload_bytes, self._store.max_file_bytes + _FORM_BYTES)
         declared = header(scope, b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
@@ -116,7 +116,7 @@ class Files:
         async with read_form(scope, receive, limit) as (fields, uploads):
             files = uploads.get("file", ())
             if len(files) != 1:
-                raise _invalid("file", "Send one file, in a part named 'file' that has a filename.")
+                raise invalid("file", "Send one file, in a part named 'file' that has a filename.")
             if files[0].size > self._store.max_file_bytes:
                 raise TooLarge(f"The file is larger than {self._store.max_file_bytes} bytes.")
             yield dict(fields), files[0]
@@ -171,11 +171,11 @@ class Files:
         query = _query(scope)
         limit, order, after = query.get("limit", str(MAX_LIMIT)), query.get("order", "desc"), query.get("after")
         if not re.fullmatch(r"[0-9]{1,5}", limit) or not 1 <= int(limit) <= MAX_LIMIT:
-            raise _invalid("limit", f"'limit' must be a whole number from 1 to {MAX_LIMIT}.")
+            raise invalid("limit", f"'limit' must be a whole number from 1 to {MAX_LIMIT}.")
         if order not in ("asc", "desc"):
-            raise _invalid("order", "'order' must be 'asc' or 'desc'.")
+            raise invalid("order", "'order' must be 'asc' or 'desc'.")
         if after is not None and not is_file_id(after):
-            raise _invalid("after", "'after' must be the id of a file.")
+            raise invalid("after", "'after' must be the id of a file.")
         files, has_more = await in_thread(
             self._store.page,
             limit=int(limit),
@@ -236,9 +236,9 @@ def _expires_after(fields: Mapping[str, str]) -> int | None:
     if anchor is None and seconds is None:
         return None
     if anchor != "created_at":
-        raise _invalid("expires_after.anchor", "'expires_after[anchor]' must be 'created_at'.")
+        raise invalid("expires_after.anchor", "'expires_after[anchor]' must be 'created_at'.")
     if not re.fullmatch(r"[0-9]{1,9}", seconds or "") or not MIN_EXPIRES_S <= int(seconds or "") <= MAX_EXPIRES_S:
-        raise _invalid(
+        raise invalid(
             "expires_after.seconds", f"'expires_after[seconds]' must be from {MIN_EXPIRES_S} to {MAX_EXPIRES_S}."
         )
     return int(seconds or "")
@@ -259,7 +259,3 @@ def _disposition(filename: str) -> bytes:
 def _query(scope: Scope) -> dict[str, str]:
     found = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     return {name: values[-1] for name, values in found.items()}
-
-
-def _invalid(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(message, [{"loc": ["body", *field.split(".")], "msg": message, "type": "invalid"}])

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
+from hayhooks.surfaces._json import invalid
 from hayhooks.surfaces.openai.errors import Refused
-from hayhooks.surfaces.openai.responses_body import invalid
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 20, 100
 

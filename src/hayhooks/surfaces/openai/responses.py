@@ -24,7 +24,7 @@ from hayhooks.surfaces._http import (
     send_bytes,
     send_json,
 )
-from hayhooks.surfaces._json import json_bytes
+from hayhooks.surfaces._json import json_bytes, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import StreamSender
@@ -33,7 +33,7 @@ from hayhooks.surfaces.openai.chat import HEARTBEAT, SSE, VIA
 from hayhooks.surfaces.openai.errors import Refused, error_answer
 from hayhooks.surfaces.openai.paging import list_object, number, page_of, page_of_items, query
 from hayhooks.surfaces.openai.responses_background import Background
-from hayhooks.surfaces.openai.responses_body import check_response_body, model_of, read_object
+from hayhooks.surfaces.openai.responses_body import check_response_body, model_of
 from hayhooks.surfaces.openai.responses_events import events_after, replayed
 from hayhooks.surfaces.openai.responses_fold import Fold
 from hayhooks.surfaces.openai.responses_items import chat_body, chat_messages, listed
@@ -41,6 +41,7 @@ from hayhooks.surfaces.openai.responses_object import new_response
 from hayhooks.surfaces.openai.responses_state import INTERRUPTED, Memory, Turn
 
 ENTRY = "run_response"
+_NOT_HERE = ("compact", "input_tokens")  # words of the API in the place of an id, which have no meaning for a pipeline
 
 
 class Responses:
@@ -61,7 +62,7 @@ class Responses:
                 case []:
                     require(scope, "POST")
                     await self._create(scope, receive, send)
-                case [response_id]:
+                case [response_id] if response_id not in _NOT_HERE:
                     require(scope, "GET", "HEAD", "DELETE")
                     await (
                         self._delete(response_id, send)
@@ -84,7 +85,7 @@ class Responses:
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         require_json(header(scope, b"content-type"))
-        body = read_object(await read_body(scope, receive, self._options.max_body_bytes))
+        body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
         deployment, entry = self._target(model_of(body))
         check_response_body(body)
         turn = await self._memory.turn(body, session_of(scope, body))
@@ -244,4 +245,9 @@ def _call(body: dict[str, Any], turn: Turn, entry: str, scope: Scope) -> Call:
     else:
         messages = chat_messages(items, body.get("instructions"))
         arguments |= {"messages": messages, "body": chat_body(body, messages)}
-    return Call(arguments=arguments, headers=scope["headers"], session=turn.session)
+    return Call(
+        arguments=arguments,
+        headers=scope["headers"],
+        session=turn.session,
+        wants_stream=body["stream"] or body["background"],
+    )

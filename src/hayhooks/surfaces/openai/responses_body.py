@@ -3,28 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
-from hayhooks.core.errors import InvalidRequest
+from hayhooks.surfaces._json import invalid
 
 Check = Callable[[Any], bool]
 
 MAX_METADATA = 16  # pairs; Source: OpenAI API reference, "metadata"
-
-
-def read_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object.
-
-    Raises:
-        InvalidRequest: It is none.
-    """
-    try:
-        data = msgspec.json.decode(body or b"{}")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    return data
 
 
 def model_of(body: Mapping[str, Any]) -> str:
@@ -96,11 +79,6 @@ def check_metadata(data: Mapping[str, Any]) -> None:
         raise invalid("metadata", f"'metadata' must have at most {MAX_METADATA} pairs.")
 
 
-def invalid(field: str, message: str) -> InvalidRequest:
-    """The error that names *field*."""
-    return InvalidRequest(message, [{"loc": ["body", *field.split(".")], "msg": message, "type": "invalid"}])
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -154,7 +132,7 @@ _FIELDS: dict[str, tuple[Check, str]] = {
     "stream_options": (_is_object, "an object"),
     "temperature": (_is_number, "a number"),
     "top_p": (_is_number, "a number"),
-    "top_logprobs": (lambda value: value == 0 or _is_count(value), "a whole number"),
+    "top_logprobs": (lambda value: _is_count(value) or (value == 0 and value is not False), "a whole number"),
     "max_output_tokens": (_is_count, "a whole number from 1"),
     "max_tool_calls": (_is_count, "a whole number from 1"),
     "truncation": (lambda value: value in ("auto", "disabled"), "'auto' or 'disabled'"),

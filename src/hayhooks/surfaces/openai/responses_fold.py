@@ -119,9 +119,10 @@ class Fold:
 
     def _other(self, event: Event, parts: list[bytes]) -> None:
         if isinstance(event, UserEvent):
-            # An extension, named as Open Responses asks: clients that know nothing of it pass it over.
+            # An event that the API sends to say nothing, so that every client passes it over: OpenAI's for Node
+            # raises at types that it does not know. Clients that know of ours look for the extra key.
             about = {"type": event.type, "data": event.data}
-            parts.append(self._event("hayhooks:event", event=about))
+            parts.append(self._event("keepalive", event=about))
         elif isinstance(event, Usage):
             self._ending.note_usage(event)
         elif isinstance(event, Completion):

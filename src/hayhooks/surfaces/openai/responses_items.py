@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "call": "call"}
 # What the Responses API calls otherwise, or only itself has.
 _NOT_OF_CHAT = frozenset(
     {"input", "instructions", "previous_response_id", "conversation", "background", "include", "text", "reasoning",
@@ -14,8 +14,8 @@ _NOT_OF_CHAT = frozenset(
 
 
 def new_id(kind: str) -> str:
-    """A new id for an item of that type."""
-    return f"{_PREFIXES.get(kind, kind)}_{uuid.uuid4().hex}"
+    """A new id for an item of that type, or for a ``call``."""
+    return f"{_PREFIXES.get(kind, 'item')}_{uuid.uuid4().hex}"
 
 
 def items_of(given: Any) -> list[dict[str, Any]]:

@@ -38,6 +38,11 @@ class Turn:
     is_background: bool
     created_s: int
 
+    @property
+    def leaves_a_trace(self) -> bool:
+        """Whether anything of it is kept."""
+        return self.is_stored or self.conversation_id is not None
+
 
 class Memory:
     """A store of responses, asked from the event loop: its calls are made one after the other, in one thread."""
@@ -90,6 +95,8 @@ class Memory:
 
     async def keep(self, turn: Turn, response: dict[str, Any], events: bytes = b"", *, is_new: bool) -> dict[str, Any]:
         """Keep *response* as far as the request wants it kept, and return it, or a form that says it was not kept."""
+        if not turn.leaves_a_trace:
+            return response
         try:
             await asyncio.wrap_future(self._submit(turn, response, events, is_new))
         except OSError as error:
@@ -99,16 +106,10 @@ class Memory:
 
     def keep_soon(self, turn: Turn, response: dict[str, Any], events: bytes = b"", *, is_new: bool) -> None:
         """Keep *response* without waiting for it; later calls find it kept."""
+        if not turn.leaves_a_trace:
+            return
         future = self._submit(turn, response, events, is_new)
         future.add_done_callback(lambda done: self._on_kept(turn.id, done))
-
-    async def fail_orphans(self, is_gone: Callable[[int], bool]) -> None:
-        """Mark as failed what processes that are gone have left unfinished."""
-        for kept in await self.ask(self.store.orphans, is_gone):
-            response = failed(msgspec.json.decode(kept.response), (), INTERRUPTED)
-            await self.ask(
-                self.store.put, replace(kept, status="failed", response=json_bytes(response)), is_new=False
-            )  # fmt: skip
 
     def close(self) -> None:
         """Finish what was asked for and end the thread."""
@@ -152,6 +153,13 @@ class Memory:
                 item = known[item["id"]]
             found.append(item)
         return found
+
+
+def fail_orphans(store: ResponseStore, is_gone: Callable[[int], bool]) -> None:
+    """Mark as failed what processes that are gone have left unfinished. Blocks. Raises OSError."""
+    for kept in store.orphans(is_gone):
+        response = failed(msgspec.json.decode(kept.response), (), INTERRUPTED)
+        store.put(replace(kept, status="failed", response=json_bytes(response)), is_new=False)
 
 
 def conversation_not_found(conversation_id: str) -> Refused:

@@ -22,7 +22,7 @@ from hayhooks.surfaces.openai.errors import error_answer, error_object
 from hayhooks.surfaces.openai.files import Files
 from hayhooks.surfaces.openai.responses import Responses
 from hayhooks.surfaces.openai.responses_background import Background
-from hayhooks.surfaces.openai.responses_state import Memory
+from hayhooks.surfaces.openai.responses_state import Memory, fail_orphans
 
 PREFIXES = ("v1", "models", "chat", "responses", "conversations", "embeddings", "files")
 # A deployment with any of these is a model.
@@ -95,7 +95,10 @@ async def serve(
         status, body, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
         await send_json(send, status, body, headers)
 
-    await memory.fail_orphans(kept.is_gone)
+    try:
+        await memory.ask(fail_orphans, kept.store, kept.is_gone)
+    except OSError as error:  # a damaged file must not keep the rest of the server from answering
+        _log("What was said before cannot be read", error)
     try:
         yield {"api": errors_answered(api, fail, _log), "chat": errors_answered(chat.by_path, fail, _log)}
     finally:

@@ -1,4 +1,4 @@
-"""The Anthropic part of the OpenAPI document: its requests are described by the types that they are read with."""
+"""What the document says of Anthropic's messages: their requests are described by the types that they are read with."""
 
 from functools import cache
 from typing import Any

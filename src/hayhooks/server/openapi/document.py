@@ -7,9 +7,8 @@ from typing import Any
 import msgspec
 
 from hayhooks.core.deployment import Deployment, Entry
-from hayhooks.server import openapi_anthropic
-from hayhooks.server.openapi_paths import ERROR, OPENAI_ERROR, SCHEMAS, fixed_paths
-from hayhooks.server.openapi_responses import RESPONSE_SCHEMAS, response_paths
+from hayhooks.server.openapi.fixed import fixed_paths, fixed_schemas
+from hayhooks.server.openapi.words import ERROR, OPENAI_ERROR
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _KEPT_BODIES = 4
@@ -60,8 +59,8 @@ class OpenAPI:
         return self._bodies[root_path]
 
     def _build(self, own: dict[str, Any], deployments: Mapping[str, Deployment]) -> dict[str, Any]:
-        paths = {**fixed_paths(), **response_paths()}
-        schemas = {**SCHEMAS, **RESPONSE_SCHEMAS, **openapi_anthropic.schemas()}
+        paths = fixed_paths()
+        schemas = fixed_schemas()
         if self._needs_admin_key:
             for path in _MANAGEMENT:
                 paths[path]["post"]["security"] = [{"AdminKey": []}]

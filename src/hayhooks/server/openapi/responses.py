@@ -1,17 +1,17 @@
-"""The part of the OpenAPI document about responses and conversations."""
+"""What the document says of responses and conversations."""
 
 from typing import Any
 
-from hayhooks.server.openapi_paths import (
+from hayhooks.server.openapi.words import (
     BOOLEAN,
     OPENAI_ERROR,
     STRING,
-    _body,
-    _json,
-    _name_parameter,
-    _object,
-    _operation,
-    _ref,
+    json_answer,
+    json_body,
+    name_parameter,
+    object_of,
+    operation,
+    ref,
 )
 
 _TEXT_OR_NULL = {"type": ["string", "null"]}
@@ -25,11 +25,11 @@ _METADATA = {"type": ["object", "null"], "maxProperties": 16, "additionalPropert
 _KINDS = ["message", "function_call", "function_call_output", "item_reference"]
 _GIVEN = {"not": {"type": "null"}}
 
-RESPONSE_SCHEMAS: dict[str, Any] = {
+SCHEMAS: dict[str, Any] = {
     "ResponseItem": {
         "anyOf": [
             {
-                **_object(
+                **object_of(
                     ["role", "content"],
                     type={"const": "message"},
                     id=_TEXT_OR_NULL,
@@ -38,7 +38,7 @@ RESPONSE_SCHEMAS: dict[str, Any] = {
                 ),
                 "additionalProperties": True,
             },
-            _object(
+            object_of(
                 ["type", "call_id", "name", "arguments"],
                 type={"const": "function_call"},
                 id=_TEXT_OR_NULL,
@@ -46,27 +46,27 @@ RESPONSE_SCHEMAS: dict[str, Any] = {
                 name={**STRING, "minLength": 1},
                 arguments={**STRING, "description": "JSON."},
             ),
-            _object(
+            object_of(
                 ["type", "call_id", "output"],
                 type={"const": "function_call_output"},
                 id=_TEXT_OR_NULL,
                 call_id={**STRING, "minLength": 1},
                 output={"anyOf": [STRING, {"type": "array", "items": {"type": ["object", "string"]}}]},
             ),
-            _object(["type", "id"], type={"const": "item_reference"}, id={**STRING, "minLength": 1}),
+            object_of(["type", "id"], type={"const": "item_reference"}, id={**STRING, "minLength": 1}),
             {
-                **_object(["type"], type={**STRING, "not": {"enum": _KINDS}}, id=_TEXT_OR_NULL),
+                **object_of(["type"], type={**STRING, "not": {"enum": _KINDS}}, id=_TEXT_OR_NULL),
                 "additionalProperties": True,
             },
         ],
         "description": "An input item. Items of further types, such as reasoning, are passed to the hook.",
     },
     "ResponseRequest": {
-        **_object(
+        **object_of(
             ["model"],
             model={**STRING, "minLength": 1, "description": "Name of a deployment with a Responses or a chat hook."},
             input={
-                "anyOf": [STRING, {"type": "array", "minItems": 1, "items": _ref("ResponseItem")}, {"type": "null"}],
+                "anyOf": [STRING, {"type": "array", "minItems": 1, "items": ref("ResponseItem")}, {"type": "null"}],
                 "description": "Needed unless the request continues a response or a conversation.",
             },
             instructions=_TEXT_OR_NULL,
@@ -75,15 +75,15 @@ RESPONSE_SCHEMAS: dict[str, Any] = {
             background={**_FLAG, "default": False},
             previous_response_id={**_TEXT_OR_NULL, "description": "The response that this one continues."},
             conversation={
-                "anyOf": [STRING, _object(["id"], id=STRING), {"type": "null"}],
+                "anyOf": [STRING, object_of(["id"], id=STRING), {"type": "null"}],
                 "description": "The conversation that this response belongs to.",
             },
             tools={
                 "type": ["array", "null"],
                 "items": {
                     "anyOf": [
-                        _object(["type", "name"], type={"const": "function"}, name={**STRING, "minLength": 1}),
-                        _object(["type"], type={**STRING, "not": {"const": "function"}}),
+                        object_of(["type", "name"], type={"const": "function"}, name={**STRING, "minLength": 1}),
+                        object_of(["type"], type={**STRING, "not": {"const": "function"}}),
                     ]
                 },
             },
@@ -106,7 +106,7 @@ RESPONSE_SCHEMAS: dict[str, Any] = {
         "additionalProperties": True,
     },
     "Response": {
-        **_object(
+        **object_of(
             ["id", "object", "created_at", "status", "model", "output", "error", "incomplete_details", "usage"],
             id=STRING,
             object={"const": "response"},
@@ -114,13 +114,13 @@ RESPONSE_SCHEMAS: dict[str, Any] = {
             status={"enum": ["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]},
             model=STRING,
             output=_OBJECTS,
-            error={"anyOf": [_object(["code", "message"], code=STRING, message=STRING), {"type": "null"}]},
+            error={"anyOf": [object_of(["code", "message"], code=STRING, message=STRING), {"type": "null"}]},
             incomplete_details=_OBJECT_OR_NULL,
             usage=_OBJECT_OR_NULL,
         ),
         "additionalProperties": True,
     },
-    "ItemList": _object(
+    "ItemList": object_of(
         ["object", "data", "first_id", "last_id", "has_more"],
         object={"const": "list"},
         data=_OBJECTS,
@@ -128,14 +128,14 @@ RESPONSE_SCHEMAS: dict[str, Any] = {
         last_id=STRING,
         has_more=BOOLEAN,
     ),
-    "Deleted": _object(["id", "object", "deleted"], id=STRING, object=STRING, deleted={"const": True}),
-    "ConversationItemsRequest": _object(
-        ["items"], items={"type": "array", "minItems": 1, "maxItems": 20, "items": _ref("ResponseItem")}
+    "Deleted": object_of(["id", "object", "deleted"], id=STRING, object=STRING, deleted={"const": True}),
+    "ConversationItemsRequest": object_of(
+        ["items"], items={"type": "array", "minItems": 1, "maxItems": 20, "items": ref("ResponseItem")}
     ),
-    "ConversationRequest": _object(
-        metadata=_METADATA, items={"type": ["array", "null"], "maxItems": 20, "items": _ref("ResponseItem")}
+    "ConversationRequest": object_of(
+        metadata=_METADATA, items={"type": ["array", "null"], "maxItems": 20, "items": ref("ResponseItem")}
     ),
-    "Conversation": _object(
+    "Conversation": object_of(
         ["id", "object", "created_at", "metadata"],
         id=STRING,
         object={"const": "conversation"},
@@ -145,20 +145,20 @@ RESPONSE_SCHEMAS: dict[str, Any] = {
 }
 
 
-def response_paths() -> dict[str, dict[str, Any]]:
+def paths() -> dict[str, dict[str, Any]]:
     """Path to method to operation; new dictionaries each time."""
-    paths: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for prefix, suffix in (("/v1", ""), ("", "_alias")):
-        paths |= _responses(f"{prefix}/responses", suffix)
-        paths |= _conversations(f"{prefix}/conversations", suffix)
-    return paths
+        found |= _responses(f"{prefix}/responses", suffix)
+        found |= _conversations(f"{prefix}/conversations", suffix)
+    return found
 
 
 def _responses(path: str, suffix: str) -> dict[str, dict[str, Any]]:
-    one = _name_parameter("response_id")
+    one = name_parameter("response_id")
     answer = {
         "description": "The response, or with `stream` its events",
-        "content": {"application/json": {"schema": _ref("Response")}, "text/event-stream": {}},
+        "content": {"application/json": {"schema": ref("Response")}, "text/event-stream": {}},
     }
     streaming = [
         _query("stream", BOOLEAN, "Attach to the events of the response instead."),
@@ -167,13 +167,13 @@ def _responses(path: str, suffix: str) -> dict[str, dict[str, Any]]:
     return {
         path: {
             "post": _openai(
-                f"openai_responses{suffix}", "Create a response", answer, requestBody=_body(_ref("ResponseRequest"))
+                f"openai_responses{suffix}", "Create a response", answer, requestBody=json_body(ref("ResponseRequest"))
             )
         },
         f"{path}/{{response_id}}": {
             "get": _openai(f"openai_responses_get{suffix}", "Get a response", answer, parameters=[*one, *streaming]),
             "delete": _openai(
-                f"openai_responses_delete{suffix}", "Forget a response", _json(_ref("Deleted")), parameters=one
+                f"openai_responses_delete{suffix}", "Forget a response", json_answer(ref("Deleted")), parameters=one
             ),
         },
         f"{path}/{{response_id}}/cancel": {
@@ -184,17 +184,17 @@ def _responses(path: str, suffix: str) -> dict[str, dict[str, Any]]:
         f"{path}/{{response_id}}/input_items": {
             "get": _openai(
                 f"openai_responses_input_items{suffix}", "List the input items of a response",
-                _json(_ref("ItemList")), parameters=[*one, *_paging()],
+                json_answer(ref("ItemList")), parameters=[*one, *_paging()],
             )
         },
     }  # fmt: skip
 
 
 def _conversations(path: str, suffix: str) -> dict[str, dict[str, Any]]:
-    one = _name_parameter("conversation_id")
-    item = [*one, *_name_parameter("item_id")]
-    conversation, listing = _json(_ref("Conversation")), _json(_ref("ItemList"))
-    body = {"requestBody": _body(_ref("ConversationRequest"))}
+    one = name_parameter("conversation_id")
+    item = [*one, *name_parameter("item_id")]
+    conversation, listing = json_answer(ref("Conversation")), json_answer(ref("ItemList"))
+    body = {"requestBody": json_body(ref("ConversationRequest"))}
     return {
         path: {
             "post": _openai(f"openai_conversations{suffix}", "Begin a conversation", conversation, **body),
@@ -206,7 +206,8 @@ def _conversations(path: str, suffix: str) -> dict[str, dict[str, Any]]:
                 parameters=one, **body,
             ),
             "delete": _openai(
-                f"openai_conversations_delete{suffix}", "Forget a conversation", _json(_ref("Deleted")), parameters=one
+                f"openai_conversations_delete{suffix}", "Forget a conversation", json_answer(ref("Deleted")),
+                parameters=one,
             ),
         },
         f"{path}/{{conversation_id}}/items": {
@@ -216,12 +217,12 @@ def _conversations(path: str, suffix: str) -> dict[str, dict[str, Any]]:
             ),
             "post": _openai(
                 f"openai_conversation_items_add{suffix}", "Add items to a conversation", listing, parameters=one,
-                requestBody=_body(_ref("ConversationItemsRequest")),
+                requestBody=json_body(ref("ConversationItemsRequest")),
             ),
         },
         f"{path}/{{conversation_id}}/items/{{item_id}}": {
             "get": _openai(
-                f"openai_conversation_item_get{suffix}", "Get an item", _json({"type": "object"}), parameters=item
+                f"openai_conversation_item_get{suffix}", "Get an item", json_answer({"type": "object"}), parameters=item
             ),
             "delete": _openai(
                 f"openai_conversation_item_delete{suffix}", "Forget an item", conversation, parameters=item
@@ -231,7 +232,7 @@ def _conversations(path: str, suffix: str) -> dict[str, dict[str, Any]]:
 
 
 def _openai(operation_id: str, summary: str, ok: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return _operation(operation_id, "openai", summary, ok, OPENAI_ERROR, **more)
+    return operation(operation_id, "openai", summary, ok, OPENAI_ERROR, **more)
 
 
 def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:

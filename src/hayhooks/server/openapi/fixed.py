@@ -1,0 +1,19 @@
+"""The part of the OpenAPI document that is the same for every server."""
+
+from typing import Any
+
+from hayhooks.server.openapi import anthropic, chat, embeddings, files, management, responses
+
+
+def fixed_paths() -> dict[str, dict[str, Any]]:
+    """Path to method to operation; new dictionaries each time."""
+    parts = (management, chat, responses, embeddings, files, anthropic)
+    return {path: methods for part in parts for path, methods in part.paths().items()}
+
+
+def fixed_schemas() -> dict[str, Any]:
+    """The schemas by name."""
+    found: dict[str, Any] = {}
+    for part in (management, chat, responses, embeddings, files):
+        found |= part.SCHEMAS
+    return {**found, **anthropic.schemas()}

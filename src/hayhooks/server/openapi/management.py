@@ -1,0 +1,179 @@
+"""What the document says of statuses and deploying."""
+
+from typing import Any
+
+from hayhooks.server.openapi.words import (
+    BOOLEAN,
+    ERROR,
+    NAME,
+    STRING,
+    json_answer,
+    json_body,
+    name_parameter,
+    object_of,
+    operation,
+    ref,
+)
+
+SCHEMAS: dict[str, Any] = {
+    "Error": object_of(
+        ["detail", "kind"],
+        detail={"description": "What went wrong, for the caller."},
+        kind={**STRING, "description": "What sort of error it is, such as invalid, not_found, busy or failed."},
+        errors={"type": "array", "items": ref("FieldError")},
+        traceback=STRING,
+    ),
+    "FieldError": object_of(
+        ["loc", "msg", "type"],
+        loc={"type": "array", "items": {"anyOf": [STRING, {"type": "integer"}]}},
+        msg=STRING,
+        type=STRING,
+    ),
+    "DeploymentSummary": object_of(
+        ["name", "version"],
+        name=STRING,
+        type=STRING,
+        state=STRING,
+        description=STRING,
+        version={**STRING, "description": "Hex digest of the deployed files."},
+        entries={"type": "array", "items": STRING},
+        capabilities={"type": "array", "items": STRING},
+    ),
+    "StatusResponse": object_of(
+        ["status", "pipelines", "failed", "deployments"],
+        status={"const": "Up!"},
+        pipelines={"type": "array", "items": STRING},
+        failed={"type": "object", "additionalProperties": STRING, "description": "What failed to load, and why."},
+        version=STRING,
+        deployments={"type": "array", "items": ref("DeploymentSummary")},
+    ),
+    "DeploymentDetails": {
+        "allOf": [
+            ref("DeploymentSummary"),
+            object_of(
+                request_schema={"type": "object", "description": "JSON Schema of the body that /{name}/run takes."},
+                file_fields={"type": "object", "additionalProperties": BOOLEAN},
+                streams={"enum": ["text", "sse", None]},
+            ),
+        ]
+    },
+    "PipelineStatusResponse": object_of(["status", "pipeline"], status={"const": "Up!"}, pipeline=STRING),
+    "PipelineFilesRequest": object_of(
+        ["name", "files"],
+        name=NAME,
+        files={"type": "object", "additionalProperties": STRING, "description": "Relative path: text."},
+        overwrite={**BOOLEAN, "default": False},
+        save_files={**BOOLEAN, "default": True, "description": "Whether the deployment is there after a restart."},
+    ),
+    "YamlDeployRequest": object_of(
+        ["name", "source_code"],
+        name=NAME,
+        source_code={**STRING, "description": "A pipeline's YAML with 'inputs' and 'outputs'."},
+        overwrite={**BOOLEAN, "default": False},
+        description={"type": ["string", "null"]},
+        skip_mcp={"type": ["boolean", "null"]},
+        save_file={**BOOLEAN, "default": True},
+    ),
+    "LegacyDeployRequest": object_of(["name", "source_code"], name=NAME, source_code=STRING),
+    "DeployResponse": object_of(["name", "success", "endpoint"], name=STRING, success={"const": True}, endpoint=STRING),
+    "UndeployResponse": object_of(["name", "success"], name=STRING, success={"const": True}),
+}
+
+
+def paths() -> dict[str, dict[str, Any]]:
+    """Path to method to operation; new dictionaries each time."""
+    form = object_of(
+        ["name", "files"],
+        name=NAME,
+        files={"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
+        overwrite=BOOLEAN,
+        save_files=BOOLEAN,
+    )
+    return {
+        "/status": {
+            "get": operation("status_all", "status", "List deployments", json_answer(ref("StatusResponse")), ERROR)
+        },
+        "/status/{pipeline_name}": {
+            "get": operation(
+                "status_pipeline",
+                "status",
+                "Status of one deployment",
+                json_answer(ref("PipelineStatusResponse")),
+                ERROR,
+                parameters=name_parameter(),
+            )
+        },
+        "/deployments": {
+            "get": operation(
+                "deployments_list",
+                "status",
+                "Describe all deployments",
+                json_answer({"type": "array", "items": ref("DeploymentSummary")}),
+                ERROR,
+            )
+        },
+        "/deployments/{pipeline_name}": {
+            "get": operation(
+                "deployment_get",
+                "status",
+                "Describe one deployment",
+                json_answer(ref("DeploymentDetails")),
+                ERROR,
+                parameters=name_parameter(),
+            )
+        },
+        "/draw/{pipeline_name}": {
+            "get": operation(
+                "pipeline_draw",
+                "config",
+                "Draw a pipeline's graph",
+                {
+                    "description": "The graph",
+                    "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+                },
+                ERROR,
+                parameters=name_parameter(),
+            )
+        },
+        "/deploy_files": {
+            "post": operation(
+                "pipeline_deploy",
+                "config",
+                "Deploy files",
+                json_answer(ref("DeployResponse")),
+                ERROR,
+                description="Deploys a wrapper and its files. Files that are not text go as a multipart form.",
+                requestBody=json_body(ref("PipelineFilesRequest"), **{"multipart/form-data": form}),
+            )
+        },
+        "/deploy-yaml": {
+            "post": operation(
+                "yaml_pipeline_deploy",
+                "config",
+                "Deploy a YAML pipeline",
+                json_answer(ref("DeployResponse")),
+                ERROR,
+                requestBody=json_body(ref("YamlDeployRequest")),
+            )
+        },
+        "/deploy": {
+            "post": operation(
+                "legacy_pipeline_deploy",
+                "config",
+                "Deploy a YAML pipeline, legacy form",
+                json_answer(ref("DeployResponse")),
+                ERROR,
+                requestBody=json_body(ref("LegacyDeployRequest")),
+            )
+        },
+        "/undeploy/{pipeline_name}": {
+            "post": operation(
+                "pipeline_undeploy",
+                "config",
+                "Undeploy",
+                json_answer(ref("UndeployResponse")),
+                ERROR,
+                parameters=name_parameter(),
+            )
+        },
+    }
