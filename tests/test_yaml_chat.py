@@ -267,13 +267,22 @@ def test_a_plain_answer_is_the_output_and_a_streamed_one_what_was_streamed(
     assert [document["meta"]["source_index"] for document in run["documents"]] == [1, 2]
 
 
-def test_responses_and_anthropics_messages_come_from_the_same_pipeline(server: RunningServer, client: OpenAI) -> None:
+def test_responses_and_anthropics_messages_come_from_the_same_pipeline(
+    server: RunningServer, client: OpenAI, models: ModelServer
+) -> None:
     response = client.responses.create(model="rag", input="lamps", extra_body={"top_k": 1})
     assert response.output_text == "Echo: lamps? Lamps and lamps. "
     with client.responses.stream(model="model", input="a b c") as stream:
         deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
-        assert stream.get_final_response().output_text == "".join(deltas) == "Echo: a b c"
+        final = stream.get_final_response()
+    assert final.output_text == "".join(deltas) == "Echo: a b c"
+    assert final.usage is not None
+    assert final.usage.total_tokens > 0
     assert len(deltas) > 2
+    models.reply(ToolCall("weather", {"city": "Rome"}, id="call_1"))
+    tool: Any = {"type": "function", "strict": False, **FUNCTION}
+    (item,) = client.responses.create(model="model", input="Weather in Rome?", tools=[tool]).output
+    assert (item.type, models.chats[-1].body["tools"][0]["function"]["name"]) == ("function_call", "weather")
     body = {"model": "model", "max_tokens": 99, "messages": say("hi")}
     answer = httpx.post(f"{server.url}/v1/messages", json=body, timeout=60)
     assert answer.json()["content"][0]["text"] == "Echo: hi"

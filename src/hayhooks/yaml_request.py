@@ -65,9 +65,8 @@ def _model_parameters(
     given = {name: body[name] for name in names if body.get(name) is not None}
     takers = [component for component, _ in loaded.spec.inputs[loaded.chat.parameters or ""]]
     if streaming and (streaming == "all" or all(taker in streaming for taker in takers)):
-        # Models refuse it unless they stream.
-        options = body.get("stream_options") or {}
-        given |= {"stream_options": {"include_usage": True}} if options.get("include_usage") else {}
+        # Some protocols always tell the usage. Models report that of a stream when asked, and refuse to be asked else.
+        given["stream_options"] = {"include_usage": True}
     return given
 
 
