@@ -29,7 +29,7 @@ def main() -> None:
     codex = MODULES / "node_modules" / ".bin" / "codex"
     if not codex.exists():
         install = ["npm", "install", "--prefix", str(MODULES), "--silent", "--no-audit", "--no-fund"]
-        subprocess.run([*install, f"@openai/codex@{VERSION}"], check=True)  # noqa: S603 - our own command
+        subprocess.run([*install, f"@openai/codex@{VERSION}"], check=True)
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         shutil.copytree(HERE / "pipelines", work / "pipelines")
@@ -47,7 +47,7 @@ def check(codex: Path, work: Path, url: str, model: str) -> None:
     (home / "config.toml").write_text(CONFIG.format(model=model, url=url))
     # What it runs is what our deployments say: one echo. Its sandbox needs rights that containers do not give.
     flags = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json"]
-    done = subprocess.run(  # noqa: S603 - our own command
+    done = subprocess.run(
         [codex, "exec", *flags, "Write made.txt"],
         cwd=task, env={**os.environ, "CODEX_HOME": str(home)}, stdin=subprocess.DEVNULL, capture_output=True, text=True,
         timeout=300, check=False,
