@@ -13,6 +13,7 @@ from hayhooks.core.errors import KeptFileNotFound, TooLarge
 from hayhooks.core.files import KeptFile, is_file_id, new_file_id
 from hayhooks.store.disk import StoreFailed
 from hayhooks.store.files import sync_directory
+from hayhooks.store.sqlite import open_database
 
 # What no row names may still be on its way into the database of another process, though not for that long.
 ORPHAN_S = 600.0
@@ -57,19 +58,12 @@ class DiskFiles:
         self._contents = directory.absolute() / "content"
         self._contents.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        path = directory / "files.db"
+        self._database = open_database(directory / "files.db", _SCHEMA)
         try:
-            self._database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-            try:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute("PRAGMA synchronous = FULL")
-                self._database.execute(_SCHEMA)
-                self._tidy()
-            except BaseException:
-                self._database.close()
-                raise
-        except sqlite3.Error as error:
-            raise OSError(f"The database {path} cannot be opened: {error}") from error
+            self._tidy()
+        except BaseException:
+            self._database.close()
+            raise
 
     def keep(
         self,

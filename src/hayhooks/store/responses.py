@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hayhooks.core.responses import ENDED, Item, KeptConversation, KeptResponse
+from hayhooks.store.sqlite import open_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS responses (
@@ -261,21 +262,9 @@ class SQLiteResponses:
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
-            database = sqlite3.connect(self._path, timeout=30, check_same_thread=False, isolation_level=None)
-            try:
-                database.execute("PRAGMA journal_mode = WAL")
-                # A response that a power cut takes is asked for again; waiting for the disk would slow every one.
-                database.execute("PRAGMA synchronous = NORMAL")
-                database.execute("PRAGMA foreign_keys = ON")
-                database.executescript(_SCHEMA)
-            except sqlite3.Error:
-                database.close()
-                raise
-            self._database = database
+            # A response that a power cut takes is asked for again; waiting for the disk would slow every one.
+            self._database = open_database(self._path, _SCHEMA, is_durable=False, checks_references=True)
         return self._database
-
-
-_POSITION = "(SELECT max(position) FROM conversation_items WHERE conversation_id = ? AND id = ?)"
 
 
 def _kept(row: Sequence[Any]) -> KeptResponse:

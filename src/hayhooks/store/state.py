@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hayhooks.store.sqlite import open_database
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS live (
     name TEXT PRIMARY KEY,
@@ -47,17 +49,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        try:
-            self._database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-            try:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute("PRAGMA synchronous = FULL")
-                self._database.execute(_SCHEMA)
-            except sqlite3.Error:
-                self._database.close()
-                raise
-        except sqlite3.Error as error:
-            raise OSError(f"The state database {path} cannot be opened: {error}") from error
+        self._database = open_database(path, _SCHEMA)
 
     def records(self) -> list[Record]:
         """All rows. Raises OSError when the database cannot be read, as ``get`` does."""

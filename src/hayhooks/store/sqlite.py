@@ -1,0 +1,32 @@
+"""SQLite databases of the state directory, opened in one way."""
+
+import sqlite3
+from pathlib import Path
+from typing import Literal
+
+
+def open_database(
+    path: Path | Literal[":memory:"], schema: str, *, is_durable: bool = True, checks_references: bool = False
+) -> sqlite3.Connection:
+    """The database at *path* with the tables of *schema*, for any thread, in autocommit.
+
+    Readers and writers of several processes do not hold each other up. What is written is on disk when a transaction
+    ends, unless *is_durable* is false: then a power cut, though no crash, may take the last changes.
+
+    Raises:
+        OSError: It cannot be opened, or is no database.
+    """
+    try:
+        database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            if checks_references:
+                database.execute("PRAGMA foreign_keys = ON")
+            database.executescript(schema)
+        except BaseException:
+            database.close()
+            raise
+    except sqlite3.Error as error:
+        raise OSError(f"The database {path} cannot be opened: {error}") from error
+    return database
