@@ -80,18 +80,7 @@ def _plan(
     outputs: Mapping[str, Any],
 ) -> ChatPlan:
     _check_names(said, inputs, outputs)
-    messages, query = said.messages, said.query
-    if messages is None and query is None:
-        messages = _one(
-            "inputs", "could take the conversation", "messages", [n for n in inputs if _is_messages(inputs[n])]
-        )
-        texts = [name for name in inputs if name != messages and name in QUERY_NAMES and _is_text(inputs[name])]
-        query = _one("inputs", "could take the user's text", "query", texts)
-        if messages is None and query is None:
-            raise _Unclear(
-                "no input takes a list of ChatMessage, or text under a name such as 'query'. "
-                "Say which under 'chat', as 'messages' or 'query'."
-            )
+    # First: a pipeline without anything to say is not about to chat, whatever its inputs could be.
     answer = said.answer or _one(
         "outputs", "could be the answer", "answer", [n for n in outputs if _is_answer(spec, n, outputs[n])]
     )
@@ -100,6 +89,19 @@ def _plan(
             "no output gives messages or answers, or text under a name such as 'answer'. "
             "Say which under 'chat', as 'answer'."
         )
+    messages, query = said.messages, said.query
+    if messages is None and query is None:
+        messages = _one(
+            "inputs", "could take the conversation", "messages", [n for n in inputs if _is_messages(inputs[n])]
+        )
+        others = [name for name in inputs if name not in (messages, said.parameters)]
+        texts = [name for name in others if name in QUERY_NAMES and _is_text(inputs[name])]
+        query = _one("inputs", "could take the user's text", "query", texts)
+        if messages is None and query is None:
+            raise _Unclear(
+                "no input takes a list of ChatMessage, or text under a name such as 'query'. "
+                "Say which under 'chat', as 'messages' or 'query'."
+            )
     filled = {messages, query, said.parameters}
     left = [name for name in inputs if name not in filled and any(map(needs_value, inputs[name]))]
     if left:
