@@ -230,12 +230,16 @@ def test_what_is_no_conversation_is_the_callers_mistake(server: RunningServer, c
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model="rag", messages=[{"role": "system", "content": "x"}])
     assert (refused.value.param, "no user message" in refused.value.message) == ("messages", True)
-    body = {"model": "model", "messages": [{"role": "user", "content": "a"}, {"role": "nobody", "content": "b"}]}
-    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages.1")
-    body = {"model": "model", "messages": [{"role": "tool", "content": "sunny"}]}
-    answer = httpx.post(f"{server.url}/v1/chat/completions", json=body)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "messages.0.tool_call_id")
+    faulty: list[tuple[dict[str, Any], str]] = [
+        ({"role": "nobody", "content": "b"}, "messages.0"),
+        ({"role": "tool", "content": "sunny"}, "messages.0.tool_call_id"),
+        ({"role": "user", "content": 5}, "messages"),
+        ({"role": "assistant", "content": "b", "tool_calls": 5}, "messages"),
+    ]
+    for message, where in faulty:
+        body = {"model": "model", "messages": [message]}
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=body)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, where), answer.text
 
 
 def test_a_stream_ends_with_the_documents_as_sources_and_a_plain_answer_has_none(
@@ -263,16 +267,25 @@ def test_a_plain_answer_is_the_output_and_a_streamed_one_what_was_streamed(
     assert [document["meta"]["source_index"] for document in run["documents"]] == [1, 2]
 
 
-def test_responses_and_anthropics_messages_come_from_the_same_pipeline(server: RunningServer, client: OpenAI) -> None:
+def test_responses_and_anthropics_messages_come_from_the_same_pipeline(
+    server: RunningServer, client: OpenAI, models: ModelServer
+) -> None:
     response = client.responses.create(model="rag", input="lamps", extra_body={"top_k": 1})
     assert response.output_text == "Echo: lamps? Lamps and lamps. "
     with client.responses.stream(model="model", input="a b c") as stream:
         deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
-        assert stream.get_final_response().output_text == "".join(deltas) == "Echo: a b c"
+        final = stream.get_final_response()
+    assert final.output_text == "".join(deltas) == "Echo: a b c"
+    assert final.usage is not None
+    assert final.usage.total_tokens > 0
     assert len(deltas) > 2
+    models.reply(ToolCall("weather", {"city": "Rome"}, id="call_1"))
+    tool: Any = {"type": "function", "strict": False, **FUNCTION}
+    (item,) = client.responses.create(model="model", input="Weather in Rome?", tools=[tool]).output
+    assert (item.type, models.chats[-1].body["tools"][0]["function"]["name"]) == ("function_call", "weather")
     body = {"model": "model", "max_tokens": 99, "messages": say("hi")}
     answer = httpx.post(f"{server.url}/v1/messages", json=body, timeout=60)
-    assert answer.json()["content"] == [{"type": "text", "text": "Echo: hi"}]
+    assert answer.json()["content"][0]["text"] == "Echo: hi"
 
 
 def test_an_agent_runs_its_tools_and_says_so(server: RunningServer, client: OpenAI, models: ModelServer) -> None:

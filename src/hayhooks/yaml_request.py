@@ -2,22 +2,21 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from haystack.dataclasses import ChatMessage
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from hayhooks.core.errors import InvalidRequest
 from hayhooks.core.haystack.platform import runs_own_tools
-from hayhooks.core.haystack.schema import teach_pydantic
 from hayhooks.core.haystack.streaming_targets import StreamingComponents
 from hayhooks.core.haystack.yaml_pipeline import YAMLPipeline
-from hayhooks.messages import get_last_user_message
+from hayhooks.messages import chat_messages_from_openai, get_last_user_message
 
 # Fields that always speak of the request itself.
 _RESERVED = ("model", "messages", "stream", "stream_options")
+_ROLES = ("system", "developer", "user", "assistant", "tool")
 # What a generator of Haystack takes as generation_kwargs, under the names of the API.
 _PARAMETERS = (
     "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "presence_penalty",
@@ -43,12 +42,7 @@ def chat_arguments(
     assert plan is not None
     arguments = _fields(loaded, body)
     if plan.messages is not None:
-        for place, message in enumerate(messages):
-            # Haystack lets it pass, and the generator stumbles over it.
-            if message.get("role") == "tool" and not isinstance(message.get("tool_call_id"), str):
-                raise _invalid(f"messages.{place}.tool_call_id", "A tool message needs its 'tool_call_id'.", "missing")
-        with _refused("messages"):
-            arguments[plan.messages] = _messages().validate_python(messages)
+        arguments[plan.messages] = _conversation(messages)
     if plan.query is not None:
         text = get_last_user_message(messages)
         if text is not None:
@@ -71,10 +65,25 @@ def _model_parameters(
     given = {name: body[name] for name in names if body.get(name) is not None}
     takers = [component for component, _ in loaded.spec.inputs[loaded.chat.parameters or ""]]
     if streaming and (streaming == "all" or all(taker in streaming for taker in takers)):
-        # Models refuse it unless they stream.
-        options = body.get("stream_options") or {}
-        given |= {"stream_options": {"include_usage": True}} if options.get("include_usage") else {}
+        # Some protocols always tell the usage. Models report that of a stream when asked, and refuse to be asked else.
+        given["stream_options"] = {"include_usage": True}
     return given
+
+
+def _conversation(messages: list[dict[str, Any]]) -> list[ChatMessage]:
+    for place, message in enumerate(messages):
+        if message.get("role") not in _ROLES:
+            raise _invalid(f"messages.{place}", f"'messages[{place}].role' must be one of {', '.join(_ROLES)}.", "enum")
+        # Haystack lets it pass, and the generator stumbles over it.
+        if message["role"] == "tool" and not isinstance(message.get("tool_call_id"), str):
+            raise _invalid(f"messages.{place}.tool_call_id", "A tool message needs its 'tool_call_id'.", "missing")
+    try:
+        conversation = chat_messages_from_openai(messages)
+    except (AttributeError, TypeError, ValueError):  # parts or tool calls of a form that the API does not have
+        raise _invalid("messages", "'messages' cannot be read as the messages of a chat.", "invalid") from None
+    if not conversation:
+        raise _invalid("messages", "'messages' says nothing.", "invalid")
+    return conversation
 
 
 def _fields(loaded: YAMLPipeline, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,12 +107,6 @@ def _refused(name: str) -> Iterator[None]:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in (name, *first["loc"]))
         raise _invalid(where, f"{where}: {first['msg']}", first["type"]) from None
-
-
-@cache
-def _messages() -> TypeAdapter[list[ChatMessage]]:
-    teach_pydantic()
-    return TypeAdapter(list[ChatMessage])
 
 
 def _invalid(where: str, message: str, kind: str) -> InvalidRequest:
