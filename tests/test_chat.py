@@ -485,15 +485,14 @@ def test_pages_of_other_origins_may_chat(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/models"])
-def test_models_with_a_chat_hook_are_listed(server: RunningServer, path: str) -> None:
+def test_models_with_a_chat_or_responses_hook_are_listed(server: RunningServer, path: str) -> None:
     listed = httpx.get(server.url + path).json()
     assert listed["object"] == "list"
     names = [model["id"] for model in listed["data"]]
     assert names == sorted(names)
     assert "kinds" in names
     assert "only_api" not in names
-    assert "only_response" not in names
-    assert set(names) | {"only_api", "only_response"} == set(CHAT_WRAPPERS)
+    assert set(names) | {"only_api"} == set(CHAT_WRAPPERS)
     one = next(model for model in listed["data"] if model["id"] == "kinds")
     assert one == {**one, "object": "model", "owned_by": "hayhooks"}
     assert httpx.get(server.url + path).json() == listed

@@ -135,6 +135,7 @@ RESPONSE_SCHEMAS: dict[str, Any] = {
     "ConversationRequest": _object(
         metadata=_METADATA, items={"type": ["array", "null"], "maxItems": 20, "items": _ref("ResponseItem")}
     ),
+    "ConversationChange": _object(["metadata"], metadata=_METADATA),
     "Conversation": _object(
         ["id", "object", "created_at", "metadata"],
         id=STRING,
@@ -194,16 +195,17 @@ def _conversations(path: str, suffix: str) -> dict[str, dict[str, Any]]:
     one = _name_parameter("conversation_id")
     item = [*one, *_name_parameter("item_id")]
     conversation, listing = _json(_ref("Conversation")), _json(_ref("ItemList"))
-    body = {"requestBody": _body(_ref("ConversationRequest"))}
+    beginning = {"requestBody": {**_body(_ref("ConversationRequest")), "required": False}}
+    change = {"requestBody": _body(_ref("ConversationChange"))}
     return {
         path: {
-            "post": _openai(f"openai_conversations{suffix}", "Begin a conversation", conversation, **body),
+            "post": _openai(f"openai_conversations{suffix}", "Begin a conversation", conversation, **beginning),
         },
         f"{path}/{{conversation_id}}": {
             "get": _openai(f"openai_conversations_get{suffix}", "Get a conversation", conversation, parameters=one),
             "post": _openai(
                 f"openai_conversations_update{suffix}", "Change a conversation's metadata", conversation,
-                parameters=one, **body,
+                parameters=one, **change,
             ),
             "delete": _openai(
                 f"openai_conversations_delete{suffix}", "Forget a conversation", _json(_ref("Deleted")), parameters=one
