@@ -424,6 +424,25 @@ async def test_an_async_stream_that_a_thread_hands_over_after_its_caller_left_st
     pool.threads.close()
 
 
+async def test_an_async_stream_handed_over_after_the_reader_of_an_open_stream_left_ends_unread() -> None:
+    pool = Pool()
+    go_on = threading.Event()
+
+    def hook() -> AsyncIterator[str]:
+        go_on.wait(WAIT_S)
+        return words()
+
+    invocation = ThreadInvocation(hook, {}, context(), None, pool.threads, pool.mailbox, wants_stream=True)
+    await invocation.reply()
+    finished = asyncio.Event()
+    invocation.on_finished(finished.set)
+    invocation.cancel()
+    go_on.set()
+    async with asyncio.timeout(WAIT_S):
+        await finished.wait()
+    pool.threads.close()
+
+
 @pytest.mark.parametrize("is_open", [True, False])
 @pytest.mark.parametrize("has_begun", [True, False])
 async def test_cancelling_an_async_stream_ends_it_whether_its_task_has_begun_or_not(

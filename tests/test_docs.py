@@ -1,6 +1,7 @@
 """The manual does what it says, and nothing that exists is missing from it."""
 
 import importlib.util
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -256,3 +257,18 @@ def check_command(words: list[str]) -> None:
 def options(command: click.Command) -> set[str]:
     found = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     return found | {"--help"}
+
+
+def test_the_page_about_chat_names_the_clients_that_are_tried_with_their_versions() -> None:
+    page = (ROOT / "docs" / "openai-chat.md").read_text()
+    for named in (ROOT / "tests" / "clients").glob("*.in"):
+        [name] = re.findall(r"^[\w-]+", named.read_text())
+        [version] = re.findall(rf"(?m)^{name}(?:\[.*\])?==(\S+)", named.with_suffix(".txt").read_text())
+        assert f"| {name} {version} |" in page
+    packages: dict[str, str] = json.loads((ROOT / "tests" / "clients" / "package.json").read_text())["dependencies"]
+    for name in ("ai", "@ai-sdk/openai-compatible", "openai"):
+        assert f"{name} {packages[name]}" in page
+    for name, version in re.findall(
+        r'"([\w-]+)", "([\d.]+)"\)', (ROOT / "e2e" / "conformance" / "tools.py").read_text()
+    ):
+        assert f"{name} {version}" in page

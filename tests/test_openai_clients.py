@@ -13,6 +13,7 @@ from haystack.dataclasses import ChatMessage, StreamingChunk
 from haystack.tools.tool import Tool
 from haystack.utils import Secret
 from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
 
 from hayhooks.core.haystack.platform import MAJOR
 from hayhooks.testing import RunningServer, running_server
@@ -30,6 +31,13 @@ WEATHER = Tool(
     parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     function=lambda city: f"sunny in {city}",
 )
+
+
+class Report(BaseModel):
+    """What a model is asked to fill."""
+
+    city: str
+    degrees: int
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +143,37 @@ def test_the_sdks_stream_helper_gathers_tool_calls(client: OpenAI, models: Model
         ]
         assert len({call.id for call in calls}) == 2
         assert final.choices[0].finish_reason == "tool_calls"
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_sdk_parses_a_structured_answer(client: OpenAI, models: ModelServer, streams: bool) -> None:
+    models.reply('{"city": "Rome", ', '"degrees": 30}')
+    asked: openai.types.chat.ChatCompletionUserMessageParam = {"role": "user", "content": "Report"}
+    if streams:
+        with client.chat.completions.stream(model="model_stream", messages=[asked], response_format=Report) as stream:
+            message = stream.get_final_completion().choices[0].message
+    else:
+        completion = client.chat.completions.parse(model="model_stream", messages=[asked], response_format=Report)
+        message = completion.choices[0].message
+    assert message.parsed == Report(city="Rome", degrees=30)
+
+
+async def test_the_async_sdks_stream_helper_parses_the_arguments_of_calls(
+    async_client: AsyncOpenAI, models: ModelServer
+) -> None:
+    models.reply(
+        ToolCall("weather", {"city": "Rome", "degrees": 1}), ToolCall("weather", {"city": "Oslo", "degrees": 2})
+    )
+    async with async_client.chat.completions.stream(
+        model="client_tools_stream",
+        messages=[{"role": "user", "content": "Weather?"}],
+        tools=[openai.pydantic_function_tool(Report, name="weather")],
+    ) as stream:
+        done = [event async for event in stream if event.type == "tool_calls.function.arguments.done"]
+    assert [(event.index, event.name, event.parsed_arguments) for event in done] == [
+        (0, "weather", Report(city="Rome", degrees=1)),
+        (1, "weather", Report(city="Oslo", degrees=2)),
+    ]
 
 
 def test_the_sdk_gets_every_choice_of_a_stream_that_a_hook_passes_on(client: OpenAI) -> None:

@@ -25,8 +25,9 @@ CLIENTS = {
     "Pydantic AI": ClientProgram("pydantic_ai_chat.py", "pydantic_ai.txt"),
     "LlamaIndex": ClientProgram("llama_index_chat.py", "llama_index.txt"),
     "AI SDK": ClientProgram("ai_sdk_chat.mjs", "package.json"),
+    "OpenAI for Node": ClientProgram("openai_node_chat.mjs", "package.json"),
 }
-KEEPS_REASONING = ("LiteLLM", "Pydantic AI", "AI SDK")  # the others drop what OpenAI's chat API does not have
+DROP_REASONING = ("LangChain",)
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +89,11 @@ def test_calls_of_tools_that_the_pipeline_ran_are_not_made_again(facts: dict[str
     assert facts["own_tools"] == {"text": "The tool says: sunny in Rome", "calls": 0}
 
 
-def test_reasoning_arrives_apart_from_the_text(client: str, facts: dict[str, Any]) -> None:
-    if client not in KEEPS_REASONING:
-        assert "reasoning" not in facts
-        return
-    assert facts["reasoning"] == {"text": "It is 42", "reasoning": "Let me think."}
+@pytest.mark.parametrize("way", ["reasoning", "streamed_reasoning"])
+def test_reasoning_arrives_apart_from_the_text(client: str, facts: dict[str, Any], way: str) -> None:
+    if client in DROP_REASONING:
+        pytest.skip("this client drops what OpenAI's chat API does not have")
+    assert facts[way] == {"text": "It is 42", "reasoning": "Let me think."}
 
 
 def test_errors_tell_the_user_what_went_wrong(facts: dict[str, Any]) -> None:

@@ -330,3 +330,16 @@ def test_only_events_are_reported(server: RunningServer) -> None:
 )
 def test_a_run_over_rest_answers_as_if_nothing_was_reported(server: RunningServer, how: str, expected: str) -> None:
     assert httpx.post(f"{server.url}/api/run", json={"how": how}, timeout=WAIT_S).text == expected
+
+
+def test_a_streamed_response_shows_reports_while_the_hook_still_works(server: RunningServer, gates: Gates) -> None:
+    request = {"model": "sync_text", "input": "response", "stream": True}
+    with httpx.stream("POST", f"{server.url}/v1/responses", json=request, timeout=WAIT_S) as answer:
+        items = (json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {"))
+        status = next(item for item in items if "event" in item)
+        assert status["event"]["data"]["description"] == "Thinking"
+        gates.wait("sync_text-response")
+        gates.open("sync_text-response")
+        rest = list(items)
+    assert rest[-1]["type"] == "response.completed"
+    assert rest[-1]["response"]["output"][0]["content"][0]["text"] == "Forty-two"

@@ -46,8 +46,6 @@ CONTRACT = {
     "MAX_UPLOAD_BYTES": ("20", "max_upload_bytes", 20),
     "HEARTBEAT_S": ("2", "heartbeat_s", 2.0),
     "EVENTS": ("bare", "events", "bare"),
-    "FILES_MAX_FILE_BYTES": ("30", "files_max_file_bytes", 30),
-    "FILES_MAX_TOTAL_BYTES": ("40", "files_max_total_bytes", 40),
     "RESPONSES_MAX_COUNT": ("7", "responses_max_count", 7),
     "RESPONSES_MAX_AGE_S": ("60", "responses_max_age_s", 60),
     "ALLOWED_HOSTS": ('["a.example"]', "allowed_hosts", ["a.example"]),

@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 const { OPEN_WEBUI, HAYHOOKS, PIPELINES, CHROMIUM, IMAGES } = process.env;
 
 const checks = [
-  // As long as there is no clerk, Open WebUI asks the deployment itself for titles, tags and follow-ups.
+  // As long as there is no clerk, Open WebUI asks the deployment itself for titles, tags and follow-ups: defaults.
   ["deployments are listed as models", listsModels],
   ["an answer is streamed and its sources are shown", showsSources],
   ["statuses, a tool's result, a source and a toast are shown", showsEvents],

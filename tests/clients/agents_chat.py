@@ -75,6 +75,13 @@ async def own_tools():
     return {"text": "".join(pieces), "calls": len(calls)}
 
 
+async def reasoning(is_streamed=False):
+    asked = agent("thinking")
+    result = (await said(asked, "x"))[0] if is_streamed else await Runner.run(asked, "x")
+    thoughts = [item.raw_item.summary for item in result.new_items if item.type == "reasoning_item"]
+    return {"text": result.final_output, "reasoning": "".join(part.text for parts in thoughts for part in parts)}
+
+
 async def error_of(awaitable):
     try:
         await awaitable
@@ -93,6 +100,8 @@ async def main():
                 "structured": await structured(),
                 "events": "".join((await said(agent("events"), "x"))[1]),
                 "own_tools": await own_tools(),
+                "reasoning": await reasoning(),
+                "streamed_reasoning": await reasoning(is_streamed=True),
                 "unknown_model": await error_of(Runner.run(agent("nobody"), "x")),
                 "failing": await error_of(Runner.run(agent("failing"), "raise")),
                 "breaking": await error_of(said(agent("failing"), "generator")),

@@ -74,6 +74,11 @@ async function reasoning() {
   return { text, reasoning: reasoningText };
 }
 
+async function streamedReasoning() {
+  const { result, pieces } = await streamed("thinking", "x");
+  return { text: pieces.join(""), reasoning: await result.reasoningText };
+}
+
 async function errorOf(call) {
   try {
     await call();
@@ -92,6 +97,7 @@ console.log(
     events: (await streamed("events", "x")).pieces.join(""),
     own_tools: await ownTools(),
     reasoning: await reasoning(),
+    streamed_reasoning: await streamedReasoning(),
     unknown_model: await errorOf(() => generateText(asked("nobody", "x"))),
     failing: await errorOf(() => generateText(asked("failing", "raise"))),
     breaking: await errorOf(() => streamed("failing", "generator")),

@@ -73,8 +73,9 @@ def own_tools():
     return {"text": message.content, "calls": len(message.tool_calls or ())}
 
 
-def reasoning():
-    message = ask("x", "thinking").choices[0].message
+def reasoning(is_streamed=False):
+    said = stream("x", "thinking")[0] if is_streamed else ask("x", "thinking")
+    message = said.choices[0].message
     return {"text": message.content, "reasoning": message.reasoning_content}
 
 
@@ -96,6 +97,7 @@ print(
             "events": stream("x", "events")[0].choices[0].message.content,
             "own_tools": own_tools(),
             "reasoning": reasoning(),
+            "streamed_reasoning": reasoning(is_streamed=True),
             "unknown_model": error_of(lambda: ask("x", "nobody")),
             "failing": error_of(lambda: ask("raise", "failing")),
             "breaking": error_of(lambda: stream("generator", "failing")),

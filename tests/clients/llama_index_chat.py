@@ -76,6 +76,13 @@ def own_tools():
     }
 
 
+def reasoning(is_streamed=False):
+    asked = model("thinking")
+    said = list(asked.stream_chat(user("x")))[-1] if is_streamed else asked.chat(user("x"))
+    thoughts = [block.content for block in said.message.blocks if block.block_type == "thinking"]
+    return {"text": said.message.content, "reasoning": "".join(thoughts)}
+
+
 def error_of(call):
     try:
         call()
@@ -96,6 +103,8 @@ print(
             .raw.model_dump(),
             "events": list(model("events").stream_chat(user("x")))[-1].message.content,
             "own_tools": own_tools(),
+            "reasoning": reasoning(),
+            "streamed_reasoning": reasoning(is_streamed=True),
             "unknown_model": error_of(lambda: model("nobody").chat(user("x"))),
             "failing": error_of(lambda: model("failing").chat(user("raise"))),
             "breaking": error_of(lambda: list(model("failing").stream_chat(user("generator")))),

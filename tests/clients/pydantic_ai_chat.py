@@ -5,7 +5,7 @@ import sys
 
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput
-from pydantic_ai.messages import ThinkingPart
+from pydantic_ai.messages import TextPart, ThinkingPart
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -68,10 +68,13 @@ def own_tools():
     return {"text": "".join(pieces), "calls": len(result.response.tool_calls)}
 
 
-def reasoning():
-    result = agent("thinking").run_sync("x")
-    thoughts = [part.content for part in result.response.parts if isinstance(part, ThinkingPart)]
-    return {"text": result.output, "reasoning": "".join(thoughts)}
+def reasoning(is_streamed=False):
+    result = streamed("thinking", "x")[0] if is_streamed else agent("thinking").run_sync("x")
+    parts = result.response.parts
+    return {
+        "text": "".join(part.content for part in parts if isinstance(part, TextPart)),
+        "reasoning": "".join(part.content for part in parts if isinstance(part, ThinkingPart)),
+    }
 
 
 def error_of(call):
@@ -92,6 +95,7 @@ print(
             "events": "".join(streamed("events", "x")[1]),
             "own_tools": own_tools(),
             "reasoning": reasoning(),
+            "streamed_reasoning": reasoning(is_streamed=True),
             "unknown_model": error_of(lambda: agent("nobody").run_sync("x")),
             "failing": error_of(lambda: agent("failing").run_sync("raise")),
             "breaking": error_of(lambda: streamed("failing", "generator")),

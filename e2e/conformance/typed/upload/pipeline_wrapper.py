@@ -38,7 +38,7 @@ class PipelineWrapper(BasePipelineWrapper):
         count: int = 1,
         is_public: bool = False,
         kind: Kind = Kind.TEXT,
-        tags: list[str] = [],  # noqa: B006 - a default of a request
+        pages: list[int] = [],  # noqa: B006 - a default of a request
         about: About | None = None,
         meta: Document | None = None,
     ) -> dict[str, int]:

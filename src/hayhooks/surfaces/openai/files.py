@@ -109,16 +109,18 @@ class Files:
         kind = header(scope, b"content-type") or b""
         if not kind.lower().startswith(b"multipart/form-data"):
             raise invalid("file", "Send the file as 'multipart/form-data', in a part named 'file'.")
-        limit = min(self._options.max_upload_bytes, self._store.max_file_bytes + _FORM_BYTES)
+        most = min(self._options.max_upload_bytes, self._store.max_file_bytes)
+        limit = min(self._options.max_upload_bytes, most + _FORM_BYTES)
+        too_large = TooLarge(f"The file is larger than {most} bytes.")
         declared = header(scope, b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise TooLarge(f"The file is larger than {self._store.max_file_bytes} bytes.")
+            raise too_large
         async with read_form(scope, receive, limit) as (fields, uploads):
             files = uploads.get("file", ())
             if len(files) != 1:
                 raise invalid("file", "Send one file, in a part named 'file' that has a filename.")
-            if files[0].size > self._store.max_file_bytes:
-                raise TooLarge(f"The file is larger than {self._store.max_file_bytes} bytes.")
+            if files[0].size > most:
+                raise too_large
             yield dict(fields), files[0]
 
     def _taker(self, model: str | None) -> str | None:
