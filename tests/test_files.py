@@ -44,6 +44,14 @@ wrappers.add(
     """,
     imports=READERS, before=SHOW,
 )  # fmt: skip
+wrappers.add(
+    "responder",
+    """
+    def run_response(self, model, input_items, body):
+        return "".join(show(read_input_file(part)) for part in get_input_files(input_items))
+    """,
+    imports=READERS, before=SHOW,
+)  # fmt: skip
 TAKER = """
 def run_file_upload(self, filename, content_type, content, purpose):
     return {"id": "file-own", "filename": f"{filename} {content_type} {content.decode()} {purpose}", "extra": 1}
@@ -165,6 +173,20 @@ def test_hooks_read_uploaded_files_and_files_that_come_with_the_message(client: 
     completion = client.chat.completions.create(model=model, messages=[{"role": "user", "content": parts}])
     answer = completion.choices[0].message.content
     assert answer == "a.txt text/plain uploadedb.txt None sent alongc.csv text/csv sent along"
+
+
+@pytest.mark.parametrize("model", ["reader", "reader_async", "responder"])
+def test_files_in_the_input_of_responses_are_read_too(client: OpenAI, model: str) -> None:
+    made = client.files.create(file=("a.txt", b"uploaded"), purpose="user_data")
+    parts: list[Any] = [
+        {"type": "input_file", "file_id": made.id},
+        {"type": "input_file", "file_data": f"data:text/csv;base64,{base64.b64encode(b'sent along').decode()}"},
+    ]
+    response = client.responses.create(model=model, input=[{"role": "user", "content": parts}])
+    assert response.output_text == "a.txt text/plain uploadedNone text/csv sent along"
+    missing: Any = [{"role": "user", "content": [{"type": "input_file", "file_id": "file-nope"}]}]
+    with pytest.raises(openai.NotFoundError, match="No such File object"):
+        client.responses.create(model=model, input=missing)
 
 
 @pytest.mark.parametrize("model", ["reader", "reader_async"])

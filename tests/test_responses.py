@@ -379,7 +379,7 @@ def test_input_items_are_listed_page_by_page(client: OpenAI) -> None:
     assert page.has_more
     assert texts(page) == ["three", "two", "one"]  # the SDK asks for the further pages
     assert texts(client.responses.input_items.list(made.id, order="asc")) == ["one", "two", "three"]
-    with pytest.raises(openai.BadRequestError, match="no item"):
+    with pytest.raises(openai.NotFoundError, match="no item"):
         client.responses.input_items.list(made.id, after="msg_nope")
 
 

@@ -135,6 +135,7 @@ SCHEMAS: dict[str, Any] = {
     "ConversationRequest": object_of(
         metadata=_METADATA, items={"type": ["array", "null"], "maxItems": 20, "items": ref("ResponseItem")}
     ),
+    "ConversationChange": object_of(["metadata"], metadata=_METADATA),
     "Conversation": object_of(
         ["id", "object", "created_at", "metadata"],
         id=STRING,
@@ -194,16 +195,17 @@ def _conversations(path: str, suffix: str) -> dict[str, dict[str, Any]]:
     one = name_parameter("conversation_id")
     item = [*one, *name_parameter("item_id")]
     conversation, listing = json_answer(ref("Conversation")), json_answer(ref("ItemList"))
-    body = {"requestBody": json_body(ref("ConversationRequest"))}
+    beginning = {"requestBody": {**json_body(ref("ConversationRequest")), "required": False}}
+    change = {"requestBody": json_body(ref("ConversationChange"))}
     return {
         path: {
-            "post": _openai(f"openai_conversations{suffix}", "Begin a conversation", conversation, **body),
+            "post": _openai(f"openai_conversations{suffix}", "Begin a conversation", conversation, **beginning),
         },
         f"{path}/{{conversation_id}}": {
             "get": _openai(f"openai_conversations_get{suffix}", "Get a conversation", conversation, parameters=one),
             "post": _openai(
                 f"openai_conversations_update{suffix}", "Change a conversation's metadata", conversation,
-                parameters=one, **body,
+                parameters=one, **change,
             ),
             "delete": _openai(
                 f"openai_conversations_delete{suffix}", "Forget a conversation", json_answer(ref("Deleted")),

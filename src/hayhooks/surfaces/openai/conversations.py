@@ -98,7 +98,9 @@ class Conversations:
         return _object(conversation)
 
     async def _update(self, conversation: KeptConversation, body: dict[str, Any]) -> dict[str, Any]:
-        metadata = json_bytes(body.get("metadata") or {})
+        if "metadata" not in body:
+            raise invalid("metadata", "'metadata' must be an object whose values are text.")
+        metadata = json_bytes(body["metadata"] or {})
         changed = KeptConversation(conversation.id, conversation.created_s, metadata)
         await self._memory.ask(self._memory.store.put_conversation, changed)
         return _object(changed)

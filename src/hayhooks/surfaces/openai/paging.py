@@ -69,7 +69,7 @@ def page_of_items(items: Sequence[dict[str, Any]], page: Page) -> list[dict[str,
 
 def no_such_item(item_id: str) -> Refused:
     """The error for an ``after`` that is not in the list."""
-    return Refused(400, f"There is no item with id '{item_id[:80]}' in this list.", "item_not_found", "after")
+    return Refused(404, f"There is no item with id '{item_id[:80]}' in this list.", "item_not_found", "after")
 
 
 def list_object(items: Sequence[dict[str, Any]], limit: int) -> dict[str, Any]:
