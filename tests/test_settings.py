@@ -44,6 +44,8 @@ CONTRACT = {
     "RUN_TIMEOUT_S": ("1.5", "run_timeout_s", 1.5),
     "MAX_BODY_BYTES": ("10", "max_body_bytes", 10),
     "MAX_UPLOAD_BYTES": ("20", "max_upload_bytes", 20),
+    "FILES_MAX_FILE_BYTES": ("30", "files_max_file_bytes", 30),
+    "FILES_MAX_TOTAL_BYTES": ("40", "files_max_total_bytes", 40),
     "HEARTBEAT_S": ("2", "heartbeat_s", 2.0),
     "EVENTS": ("bare", "events", "bare"),
     "RESPONSES_MAX_COUNT": ("7", "responses_max_count", 7),
