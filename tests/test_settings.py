@@ -45,6 +45,8 @@ CONTRACT = {
     "MAX_BODY_BYTES": ("10", "max_body_bytes", 10),
     "MAX_UPLOAD_BYTES": ("20", "max_upload_bytes", 20),
     "HEARTBEAT_S": ("2", "heartbeat_s", 2.0),
+    "RESPONSES_MAX_AGE_S": ("3600", "responses_max_age_s", 3600.0),
+    "RESPONSES_MAX_COUNT": ("7", "responses_max_count", 7),
     "ALLOWED_HOSTS": ('["a.example"]', "allowed_hosts", ["a.example"]),
 }
 DEFAULTS = {
