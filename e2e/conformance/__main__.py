@@ -10,7 +10,7 @@ from tests.support.clients import NoNpm
 
 from hayhooks.testing import RunningServer
 
-DEFAULT = ("chat", "openapi")
+DEFAULT = (*WIRES, "openapi")
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from hayhooks.testing import RunningServer, running_server
 PIPELINES = Path(__file__).parent / "pipelines"
 TYPED = Path(__file__).parent / "typed"  # for what reads the OpenAPI document: values of each sort, no model
 # Further names of the same wrapper: tools go by the name of a model when they decide what to check.
-NAMES = {"relay": ("gpt-5-relay", "claude-4-relay"), "passthrough": ("gpt-5-passthrough",)}
+NAMES = {"relay": ("gpt-5-relay", "claude-4-relay"), "passthrough": ("gpt-5-passthrough", "claude-4-passthrough")}
 
 
 @contextmanager

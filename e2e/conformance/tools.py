@@ -119,7 +119,7 @@ WIRES: dict[str, tuple[Tool, ...]] = {
                 "anthropic", "--auth-header", "x-api-key", "--no-bearer", "--header", "anthropic-version:2023-06-01"
             ),
             _read_llm_comply,
-            model="claude-4-relay",
+            model="claude-4-passthrough",  # Haystack's generator passes no reasoning on, and it is asked for
         ),
     ),
 }
