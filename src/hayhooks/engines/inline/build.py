@@ -303,7 +303,8 @@ def _how_to_install(error: ModuleNotFoundError, directory: Path) -> str:
     if not missing or missing.startswith("_hayhooks_"):
         return ""
     top = missing.partition(".")[0]
-    if top in importlib.metadata.packages_distributions():
+    is_shared = top == "haystack_integrations"  # that another of its packages is there says nothing of this one
+    if not is_shared and top in importlib.metadata.packages_distributions():
         return ""  # the package is there, a module inside it is not
     package = _PACKAGES.get(top) or re.sub(r"_", "-", top)
     if missing.startswith("haystack_integrations."):
