@@ -109,7 +109,7 @@ def test_a_name_that_was_pointed_at_us_does_not_either(server: RunningServer, si
     evil = f"http://evil.test:{port}"
     rules = "--host-resolver-rules=MAP evil.test 127.0.0.1"
     for path in ("/status", "/status/greet"):
-        assert "managed by the name localhost" in open_page(evil + path, tmp_path, rules)
+        assert "called localhost here" in open_page(evil + path, tmp_path, rules)
     # Nor by that name from a page elsewhere.
     site.pages["/rebound"] = page_that_calls(management(evil))
     html = open_page("http://first.test/rebound", tmp_path, f"{rules},MAP first.test:80 127.0.0.1:{site.port}")

@@ -374,3 +374,37 @@ class TestCors:
             answer = client.request(method, path, headers={"origin": "https://app.example"})
             assert answer.status_code == 403
             assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+# What callers left here
+
+
+def test_pages_of_other_origins_get_nothing_that_callers_left(local: RunningServer) -> None:
+    secret = {"file": ("secret.txt", b"secret")}
+    uploaded = web.post(f"{local.url}/v1/files", files=secret, data={"purpose": "user_data"})
+    file_id = uploaded.json()["id"]
+    kept = [f"/v1/files/{file_id}/content", "/v1/files", "/files/", "/v1/responses/resp_1", "/v1/conversations/conv_1"]
+    for path in kept:
+        for page in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+            answer = web.get(local.url + path, headers=page)
+            assert answer.status_code == 403, (path, page)
+            assert answer.json()["error"]["type"] == "permission_error"
+        assert web.get(local.url + path, headers={"Host": "rebound.example"}).status_code == 421, path
+    assert web.delete(f"{local.url}/v1/files/{file_id}", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert web.post(f"{local.url}/v1/conversations", headers={"Origin": "https://evil.example"}).status_code == 403
+    own = {"Origin": local.url, "Sec-Fetch-Site": "same-origin"}
+    assert web.get(f"{local.url}/v1/files/{file_id}/content", headers=own).content == b"secret"
+    assert web.get(f"{local.url}/v1/files/{file_id}/content").content == b"secret"
+
+
+def test_a_named_origin_may_read_what_callers_left(tmp_path: Path) -> None:
+    environment = {
+        "HAYHOOKS_CORS_ALLOW_ORIGINS": '["https://app.example"]',
+        "HAYHOOKS_CORS_ALLOW_ORIGIN_REGEX": r"https://\w+\.team\.example",
+    }
+    with running_server(tmp_path / "pipelines", env=environment) as server:
+        for origin in ("https://app.example", "https://red.team.example"):
+            answer = web.get(f"{server.url}/v1/files", headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"})
+            assert answer.status_code == 200
+            assert answer.headers["access-control-allow-origin"] == origin
+        assert web.get(f"{server.url}/v1/files", headers={"Origin": "https://evil.example"}).status_code == 403

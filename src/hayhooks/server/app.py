@@ -177,6 +177,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,
         listens_beyond=not is_loopback(settings.host),
         allowed_hosts=settings.allowed_hosts,
+        origins=settings.cors_allow_origins,
+        origin_regex=settings.cors_allow_origin_regex,
     )
     # The libraries live as long as the process: out of the collector's sight, freeing a retired version is quick.
     gc.collect()
@@ -193,7 +195,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         is_gone = is_gone_worker if app.is_shared else (lambda _: True)
         finish_s = min(settings.graceful_shutdown_timeout, _FINISH_S)
         kept = openai.Kept(responses, is_gone, app.is_shared, finish_s)
-        openai_handlers = await stack.enter_async_context(openai.serve(runtime, options, kept, files))
+        openai_handlers = await stack.enter_async_context(openai.serve(runtime, options, kept, files, guard.check_kept))
         begin_reloading = None
         if settings.reload:
             watching = following_directory(runtime, store, Path(settings.pipelines_dir))

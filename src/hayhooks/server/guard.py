@@ -8,6 +8,7 @@ does not know it.
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -40,11 +41,16 @@ class Misdirected(HayhooksError):
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Decides about management requests. *listens_beyond* says that the server was told to leave loopback."""
+    """Decides about management requests, and about those for what other callers have left.
+
+    *listens_beyond* says that the server was told to leave loopback. *origins* and *origin_regex* are those of CORS.
+    """
 
     admin_key: str | None
     listens_beyond: bool
     allowed_hosts: Sequence[str] = ()
+    origins: Sequence[str] = ()
+    origin_regex: str | None = None
 
     def check_change(self, scope: Scope) -> None:
         """Let a deploy, an undeploy and the like pass.
@@ -82,6 +88,24 @@ class Guard:
         self._check_browser(scope, headers)
         return self.admin_key is None and not _is_forwarded(headers) and not self._is_exposed(scope)
 
+    def check_kept(self, scope: Scope) -> None:
+        """Let a request pass for what callers have left here: files, responses, conversations.
+
+        Everybody may ask for it, as everybody may call runs; but of pages only those of this origin, or of an origin
+        that CORS names: ``*`` names none.
+
+        Raises:
+            Forbidden, Misdirected: With what the server's owner can do.
+        """
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and (origin in self.origins or (self.origin_regex and re.fullmatch(self.origin_regex, origin))):
+            return
+        if not self._has_key(headers):
+            self._check_browser(
+                scope, headers, "may not read what callers left here. HAYHOOKS_CORS_ALLOW_ORIGINS can name the origin."
+            )
+
     def _has_key(self, headers: dict[bytes, bytes]) -> bool:
         if self.admin_key is None:
             return False
@@ -89,20 +113,22 @@ class Guard:
         given = bearer.strip() if kind.lower() == b"bearer" else headers.get(b"x-api-key", b"")
         return hmac.compare_digest(given, self.admin_key.encode())
 
-    def _check_browser(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+    def _check_browser(
+        self, scope: Scope, headers: dict[bytes, bytes], what: str = "may not manage this server."
+    ) -> None:
         host = headers.get(b"host", b"").decode("latin-1")
         if not self._is_exposed(scope) and not self._is_known(_host_name(host)):
             raise Misdirected(
-                f"This server is managed by the name localhost, not {host[:80]!r}. Set HAYHOOKS_ALLOWED_HOSTS to "
+                f"This server is called localhost here, not {host[:80]!r}. Set HAYHOOKS_ALLOWED_HOSTS to "
                 "allow a name, for example HAYHOOKS_ALLOWED_HOSTS='[\"hayhooks.example\"]'."
             )
         origin = headers.get(b"origin")
         if origin is not None:
             # Scheme aside: behind a proxy that ends TLS, the page is https and this request http.
             if urlsplit(origin.decode("latin-1")).netloc.lower() != host.lower() or not host:
-                raise Forbidden("Pages of other origins may not manage this server.")
+                raise Forbidden(f"Pages of other origins {what}")
         elif headers.get(b"sec-fetch-site", b"none") not in _SAFE_SITES:
-            raise Forbidden("Pages of other origins may not manage this server.")
+            raise Forbidden(f"Pages of other origins {what}")
 
     def _is_exposed(self, scope: Scope) -> bool:
         """Listening beyond loopback, by its settings or by the address this request came in on."""

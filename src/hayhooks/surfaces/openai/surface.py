@@ -41,11 +41,12 @@ class Kept:
 
 @asynccontextmanager
 async def serve(
-    runtime: Runtime, options: HTTPOptions, kept: Kept, files: FileStore
+    runtime: Runtime, options: HTTPOptions, kept: Kept, files: FileStore, check_kept: Callable[[Scope], None]
 ) -> AsyncIterator[dict[str, ASGIApp]]:
     """The prefixes of this surface and, under ``chat``, what answers ``/{deployment}/chat``.
 
-    Uploads are kept in *files*. Leaving ends the background responses; what they run must still be there.
+    Uploads are kept in *files*. *check_kept* raises for those who may not ask for what callers left here. Leaving ends
+    the background responses; what they run must still be there.
     """
     chat = Chat(runtime, options)
     embeddings = Embeddings(runtime, options)
@@ -62,6 +63,8 @@ async def serve(
 
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope).removeprefix("/v1")
+        if _is_kept(path, scope["method"]):
+            check_kept(scope)
         if path == "/chat/completions":
             await chat.by_model(scope, receive, send)
             return
@@ -104,6 +107,13 @@ async def serve(
     finally:
         await background.stop(kept.finish_s)
         memory.close()
+
+
+def _is_kept(path: str, method: str) -> bool:
+    """Whether a request is about what callers left here, not for a run; an upload may be a run of a hook."""
+    if path == "/files":
+        return method != "POST"
+    return path.startswith(("/files/", "/responses/", "/conversations/")) or path == "/conversations"
 
 
 def models(runtime: Runtime) -> list[dict[str, Any]]:
