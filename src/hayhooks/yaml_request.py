@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from haystack.dataclasses import ChatMessage
 from pydantic import ValidationError
 from pydantic_core import to_json
 
@@ -13,6 +12,9 @@ from hayhooks.core.haystack.platform import runs_own_tools
 from hayhooks.core.haystack.streaming_targets import StreamingComponents
 from hayhooks.core.haystack.yaml_pipeline import YAMLPipeline
 from hayhooks.messages import chat_messages_from_openai, get_last_user_message
+
+if TYPE_CHECKING:
+    from haystack.dataclasses import ChatMessage
 
 # Fields that always speak of the request itself.
 _RESERVED = ("model", "messages", "stream", "stream_options")
@@ -70,7 +72,7 @@ def _model_parameters(
     return given
 
 
-def _conversation(messages: list[dict[str, Any]]) -> list[ChatMessage]:
+def _conversation(messages: list[dict[str, Any]]) -> list["ChatMessage"]:
     for place, message in enumerate(messages):
         if message.get("role") not in _ROLES:
             raise _invalid(f"messages.{place}", f"'messages[{place}].role' must be one of {', '.join(_ROLES)}.", "enum")

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from haystack.dataclasses import StreamingChunk
-
 from hayhooks.callbacks import sources_on_pipeline_end
 from hayhooks.core.haystack.answer import answer_of, text_of
+from hayhooks.core.haystack.convert import is_streaming_chunk
 from hayhooks.core.haystack.streaming import PipelineStream, StreamItem
 from hayhooks.core.haystack.streaming_hooks import Hooks, OnPipelineEnd
 from hayhooks.core.haystack.yaml_pipeline import YAMLPipeline
@@ -62,7 +61,7 @@ class ChatStream(Iterator[Any]):
         yield from self._rest()
 
     def _note(self, item: StreamItem) -> None:
-        if isinstance(item, StreamingChunk):
+        if is_streaming_chunk(item):
             self._has_streamed = True
             self._has_said_text = self._has_said_text or bool(item.content)
 

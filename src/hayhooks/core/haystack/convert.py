@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 from haystack.dataclasses import ChatMessage, StreamingChunk
 
@@ -13,7 +13,7 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
 _OTHER_NAMES = {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}
 
 
-def is_streaming_chunk(value: object) -> bool:
+def is_streaming_chunk(value: object) -> TypeGuard[StreamingChunk]:
     """Whether *value* is Haystack's StreamingChunk."""
     return isinstance(value, StreamingChunk)
 
