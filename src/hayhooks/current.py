@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from starlette.datastructures import Headers
 
 from hayhooks.core.context import RunContext, Session, current_context
+from hayhooks.core.principal import Principal
 from hayhooks.events import PipelineEvent, create_status_event
 
-__all__ = ["CurrentRun", "Session", "current_run"]
+__all__ = ["CurrentRun", "Principal", "Session", "current_run"]
 
 
 class CurrentRun:
@@ -47,6 +48,11 @@ class CurrentRun:
     def session(self) -> Session:
         """The conversation and the user that the caller named; told by the caller, not proven."""
         return self._context.session
+
+    @property
+    def caller(self) -> Principal:
+        """Who calls, as the server has proved it by a key or token; anonymous when it asks for none."""
+        return self._context.caller
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from hayhooks.core.errors import RunCancelled
 from hayhooks.core.files import FileStore
+from hayhooks.core.principal import ANONYMOUS, Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class RunContext:
     """One run, as the code inside it sees it; shared by the threads and tasks of that run."""
 
     __slots__ = (
+        "caller",
         "counted",
         "deployment",
         "entry",
@@ -51,6 +53,7 @@ class RunContext:
         session: Session = NO_SESSION,
         headers: Sequence[tuple[bytes, bytes]] = (),
         files: FileStore | None = None,
+        caller: Principal = ANONYMOUS,
     ) -> None:
         self.run_id = run_id
         self.deployment = deployment
@@ -60,6 +63,7 @@ class RunContext:
         self.session = session
         self.headers = headers  # of the request, lower-case names
         self.files = files  # that callers have uploaded
+        self.caller = caller
         self.is_cancelled = False
         # Puts an event into the run's stream, from any thread; None while it has none, and when it is over.
         self.report: Callable[[Any], None] | None = None

@@ -8,6 +8,7 @@ from hayhooks.core.bundle import Bundle
 from hayhooks.core.context import NO_SESSION, RunContext, Session
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.graph import Graph
+from hayhooks.core.principal import ANONYMOUS, Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Call:
     uploads: Mapping[str, Sequence[Upload]] | None = None  # by form field
     headers: Sequence[tuple[bytes, bytes]] = ()
     session: Session = NO_SESSION
+    caller: Principal = ANONYMOUS
     # The answer of a chat hook is read as a stream from the start: what the code reports while it works goes out at
     # once. Such a run replies with a stream whatever the hook returns, and its failures come out of the stream.
     wants_stream: bool = False

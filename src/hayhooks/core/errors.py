@@ -135,6 +135,24 @@ class TooLarge(HayhooksError):
     kind = "too_large"
 
 
+class Unauthorized(HayhooksError):
+    """A key is needed, and the one given is missing or wrong."""
+
+    kind = "unauthorized"
+
+
+class Forbidden(HayhooksError):
+    """The caller may not do this here."""
+
+    kind = "forbidden"
+
+
+class Misdirected(HayhooksError):
+    """The Host header names a server that this is not."""
+
+    kind = "misdirected"
+
+
 class Unavailable(HayhooksError):
     """The server is starting or stopping and takes no runs."""
 

@@ -71,7 +71,7 @@ class Run:
             self.entry: Entry = entry
             self.context = RunContext(
                 f"{_process}{next(_serial):08x}", deployment.name, deployment.version, self.entry_name, self.via,
-                self._call.session, self._call.headers, self._files,
+                self._call.session, self._call.headers, self._files, self._call.caller,
             )  # fmt: skip
             limits = deployment.limits
             if limits.run_timeout_s is not None:

@@ -15,28 +15,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from hayhooks.core.errors import HayhooksError
+from hayhooks.core.errors import Forbidden, Misdirected, Unauthorized
 
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
 _SAFE_SITES = (b"same-origin", b"none")
-
-
-class Unauthorized(HayhooksError):
-    """A key is needed, and the one given is missing or wrong."""
-
-    kind = "unauthorized"
-
-
-class Forbidden(HayhooksError):
-    """The caller may not do this here."""
-
-    kind = "forbidden"
-
-
-class Misdirected(HayhooksError):
-    """The Host header names a server that this is not."""
-
-    kind = "misdirected"
 
 
 @dataclass(frozen=True, slots=True)

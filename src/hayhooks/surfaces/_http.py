@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hayhooks.core.errors import HayhooksError, InvalidRequest, Kind, RunFailed, TooLarge, Unavailable
+from hayhooks.core.principal import ANONYMOUS, Principal
 
 Header = tuple[bytes, bytes]
 
@@ -63,6 +64,12 @@ def header(scope: Scope, name: bytes) -> bytes | None:
         if key == name:
             return value  # type: ignore[no-any-return]
     return None
+
+
+def caller_of(scope: Scope) -> Principal:
+    """Who calls, as the server found out before it handed the request on."""
+    caller: Principal = scope.get("hayhooks.caller", ANONYMOUS)
+    return caller
 
 
 def route_path(scope: Scope) -> str:

@@ -18,6 +18,7 @@ from hayhooks.surfaces._http import (
     JSON,
     Header,
     HTTPOptions,
+    caller_of,
     error_body,
     errors_answered,
     header,
@@ -52,13 +53,19 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         kind = header(scope, b"content-type")
         if entry.file_fields and kind is not None and kind.lower().startswith(_FORMS):
             async with read_form(scope, receive, options.max_upload_bytes, entry.file_fields) as (fields, uploads):
-                call = Call(form=fields, uploads=uploads, headers=scope["headers"], session=session_of(scope))
+                call = Call(
+                    form=fields,
+                    uploads=uploads,
+                    headers=scope["headers"],
+                    session=session_of(scope),
+                    caller=caller_of(scope),
+                )
                 await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
             return
         require_json(kind)
         body = await read_body(scope, receive, options.max_body_bytes)
         # The body is read before the run begins: a slow upload keeps no old version alive.
-        call = Call(body=body, headers=scope["headers"], session=session_of(scope))
+        call = Call(body=body, headers=scope["headers"], session=session_of(scope), caller=caller_of(scope))
         await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
 
     async def legacy(scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +75,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         data = _json_object(await read_body(scope, receive, options.max_body_bytes))
         async with (
             cancel_on_disconnect(receive),
-            runtime.run(name, "run_pipeline", Call(arguments={"data": data}), via=VIA) as run,
+            runtime.run(name, "run_pipeline", Call(arguments={"data": data}, caller=caller_of(scope)), via=VIA) as run,
         ):
             reply = await run.reply()
             assert isinstance(reply, Result)

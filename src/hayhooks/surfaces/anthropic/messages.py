@@ -10,6 +10,7 @@ from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
     Header,
     HTTPOptions,
+    caller_of,
     header,
     read_body,
     require,
@@ -47,6 +48,7 @@ class Messages:
             arguments={"model": request.model, "messages": body["messages"], "body": body},
             headers=scope["headers"],
             session=session_of(scope, body),
+            caller=caller_of(scope),
         )
         heard = Heard(
             runs_own_tools=deployment.runs_own_tools,

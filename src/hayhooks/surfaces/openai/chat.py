@@ -12,6 +12,7 @@ from hayhooks.surfaces._http import (
     Header,
     HTTPOptions,
     MethodNotAllowed,
+    caller_of,
     header,
     read_body,
     require,
@@ -73,6 +74,7 @@ class Chat:
                 arguments={"model": model, "messages": body["messages"], "body": body},
                 headers=scope["headers"],
                 session=session_of(scope, body),
+                caller=caller_of(scope),
                 wants_stream=body["stream"],
             )
             if isinstance(fold, Chunked):
@@ -111,6 +113,7 @@ class Chat:
                 arguments={"task": task, "messages": messages, "body": body},
                 headers=scope["headers"],
                 session=session_of(scope, body),
+                caller=caller_of(scope),
             )
             async with (
                 cancel_on_disconnect(receive),

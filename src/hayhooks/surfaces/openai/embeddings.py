@@ -15,7 +15,7 @@ from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, RunFailed
 from hayhooks.core.events import Raw, Usage, Vectors
 from hayhooks.core.haystack.arrays import Typecode, little_floats, numbers
 from hayhooks.core.runtime import Runtime
-from hayhooks.surfaces._http import HTTPOptions, header, read_body, require, require_json, send_bytes
+from hayhooks.surfaces._http import HTTPOptions, caller_of, header, read_body, require, require_json, send_bytes
 from hayhooks.surfaces._json import invalid, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
@@ -48,6 +48,7 @@ class Embeddings:
             arguments={"model": model, "inputs": inputs, "body": body},
             headers=scope["headers"],
             session=session_of(scope, body),
+            caller=caller_of(scope),
         )
         vectors: Vectors | None = None
         usage: Usage | None = None

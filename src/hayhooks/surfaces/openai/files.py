@@ -26,7 +26,7 @@ from hayhooks.core.events import Raw, Result
 from hayhooks.core.files import FileStore, KeptFile, is_file_id, new_file_id, safe_filename
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._forms import read_form
-from hayhooks.surfaces._http import Header, HTTPOptions, header, require, send_json
+from hayhooks.surfaces._http import Header, HTTPOptions, caller_of, header, require, send_json
 from hayhooks.surfaces._json import invalid
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
@@ -158,6 +158,7 @@ class Files:
             },
             headers=scope["headers"],
             session=session_of(scope),
+            caller=caller_of(scope),
         )
         async with cancel_on_disconnect(receive), self._runtime.run(name, ENTRY, call, via=VIA) as run:
             reply = await run.reply()

@@ -16,6 +16,7 @@ from hayhooks.surfaces._http import (
     Header,
     HTTPOptions,
     MethodNotAllowed,
+    caller_of,
     header,
     read_body,
     require,
@@ -249,5 +250,6 @@ def _call(body: dict[str, Any], turn: Turn, entry: str, scope: Scope) -> Call:
         arguments=arguments,
         headers=scope["headers"],
         session=turn.session,
+        caller=caller_of(scope),
         wants_stream=body["stream"] or body["background"],
     )
