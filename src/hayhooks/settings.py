@@ -115,6 +115,11 @@ class AppSettings(BaseSettings):
         default=None,
         description="Key that deploying and undeploying ask for. Needed when the server listens beyond loopback.",
     )
+    require_login: bool | None = Field(
+        default=None,
+        description="Calling runs needs a key or token, except of deployments that say `public = True`. "
+        "Unset: only where tokens of an issuer are taken.",
+    )
     allowed_hosts: list[str] = Field(
         default_factory=list,
         description="Host names besides loopback by which a server on loopback may be managed, as behind a proxy.",
@@ -165,6 +170,11 @@ class AppSettings(BaseSettings):
     @classmethod
     def _has_a_slash(cls, path: str) -> str:
         return "/" + path.strip("/") if path.strip("/") else ""
+
+    @property
+    def requires_login(self) -> bool:
+        """Whether runs need a key or token where a deployment says nothing of it."""
+        return bool(self.require_login)
 
     @property
     def state_path(self) -> Path:

@@ -13,6 +13,7 @@ from hayhooks.core.errors import EntryNotFound, HayhooksError, RunFailed, RunTim
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.files import FileStore
 from hayhooks.core.haystack.convert import usage_of
+from hayhooks.core.principal import Principal
 from hayhooks.core.registry import Live, Registry
 
 _process = os.urandom(4).hex()
@@ -29,6 +30,7 @@ class Run:
     __slots__ = (
         "_call",
         "_files",
+        "_find",
         "_invocation",
         "_listener",
         "_live",
@@ -50,18 +52,22 @@ class Run:
         via: str,
         listener: Callable[["Run", BaseException | None], None] | None = None,
         files: FileStore | None = None,
+        find: Callable[[str, Principal], Any] | None = None,
     ) -> None:
         self._registry = registry
         self._name = name
         self._call = call
         self._listener = listener
         self._files = files
+        self._find = find  # raises for who may not call
         self._invocation: Invocation | None = None
         self._timeout: asyncio.Timeout | None = None
         self.entry_name = entry
         self.via = via
 
     async def __aenter__(self) -> "Run":
+        if self._find is not None:  # whatever the surface has looked up: no way to a run goes around this
+            self._find(self._name, self._call.caller)
         live = self._live = self._registry.lease(self._name)
         try:
             deployment = live.deployment
