@@ -89,6 +89,32 @@ class KeptFileNotFound(HayhooksError):
         self.file_id = file_id
 
 
+class KeyNotFound(HayhooksError):
+    """No API key of that id was ever made here."""
+
+    kind = "not_found"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"No API key has the id {key_id[:80]!r}.")
+        self.key_id = key_id
+
+
+class KeyNameTaken(HayhooksError):
+    """An API key of that name works already."""
+
+    kind = "conflict"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"An API key named {name!r} works already. Revoke it, or choose another name.")
+        self.name = name
+
+
+class InvalidKey(HayhooksError):
+    """An API key cannot be made like that; the message says what is wrong."""
+
+    kind = "invalid"
+
+
 class DeploymentExists(HayhooksError):
     """The name is taken and overwriting was not asked for."""
 
@@ -108,6 +134,16 @@ class DeploymentBusy(HayhooksError):
         super().__init__(f"Deployment {name!r} is busy: {running} running, {queued} waiting. Try again later.")
         self.name = name
         self.retry_after_s = 1
+
+
+class QuotaExceeded(HayhooksError):
+    """The caller has used what its key allows; other callers are not concerned."""
+
+    kind = "busy"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class RunTimeout(HayhooksError):

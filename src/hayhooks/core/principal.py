@@ -18,6 +18,14 @@ _SCOPE = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,63}(:[a-zA-Z0-9_.*?-]{1,64})?")
 
 
 @dataclass(frozen=True, slots=True)
+class CallerLimits:
+    """What one caller may use of each server process; None is no limit."""
+
+    requests_per_minute: int | None = None
+    max_concurrent_runs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """A caller.
 
@@ -29,6 +37,7 @@ class Principal:
     name: str  # for people and logs
     kind: Literal["anonymous", "local", "key", "token", "admin"]
     scopes: frozenset[str] = field(default_factory=frozenset)
+    limits: CallerLimits | None = None
 
     @property
     def is_known(self) -> bool:
