@@ -83,7 +83,9 @@ def test_a_variable_of_the_environment_is_read(name: str, monkeypatch: pytest.Mo
 
 
 def test_every_setting_is_in_this_list() -> None:
-    assert {field for _, field, _ in CONTRACT.values()} | {"admin_key"} == set(AppSettings.model_fields)
+    assert {field for _, field, _ in CONTRACT.values()} | {"admin_key", "require_login"} == set(
+        AppSettings.model_fields
+    )
 
 
 def test_variables_of_a_dotenv_file_in_a_directory_above_are_read(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from hayhooks.server.state_directory import state_directory
 from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
+from hayhooks.store.keys import SQLiteKeys
 from hayhooks.store.responses import SQLiteResponses
 from hayhooks.surfaces import admin, rest
 from hayhooks.surfaces._http import HTTPOptions, caller_of, refuse, send_bytes, send_json
@@ -194,7 +195,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         events=settings.events,
     )
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
-    callers = Identities(admin_key)
+    keys = SQLiteKeys(directory / "state.db")
+    callers = Identities(keys, admin_key)
     guard = Guard(
         needs_key=admin_key is not None or settings.requires_login,
         listens_beyond=not is_loopback(settings.host),
@@ -211,6 +213,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
+        stack.callback(keys.close)
         stack.callback(files.close)
         responses = response_store(directory, settings)
         stack.callback(responses.close)
