@@ -13,6 +13,8 @@ from hayhooks.core.errors import EntryNotFound, HayhooksError, RunFailed, RunTim
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.files import FileStore
 from hayhooks.core.haystack.convert import usage_of
+from hayhooks.core.principal import Principal
+from hayhooks.core.quotas import Quotas
 from hayhooks.core.registry import Live, Registry
 
 _process = os.urandom(4).hex()
@@ -28,11 +30,13 @@ class Run:
 
     __slots__ = (
         "_call",
+        "_counted",
         "_files",
         "_invocation",
         "_listener",
         "_live",
         "_name",
+        "_quotas",
         "_registry",
         "_timeout",
         "context",
@@ -50,19 +54,30 @@ class Run:
         via: str,
         listener: Callable[["Run", BaseException | None], None] | None = None,
         files: FileStore | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self._registry = registry
         self._name = name
         self._call = call
         self._listener = listener
         self._files = files
+        self._quotas = quotas
+        self._counted: Principal | None = None  # the caller whose quota this run uses
         self._invocation: Invocation | None = None
         self._timeout: asyncio.Timeout | None = None
         self.entry_name = entry
         self.via = via
 
     async def __aenter__(self) -> "Run":
-        live = self._live = self._registry.lease(self._name)
+        caller = self._call.caller
+        if caller.limits is not None and self._quotas is not None:
+            self._quotas.enter(caller)
+            self._counted = caller
+        try:
+            live = self._live = self._registry.lease(self._name)
+        except BaseException:
+            self._leave_quota()
+            raise
         try:
             deployment = live.deployment
             entry = deployment.entries.get(self.entry_name)
@@ -85,6 +100,7 @@ class Run:
                 raise
         except BaseException:
             live.release()
+            self._leave_quota()
             raise
         return self
 
@@ -161,6 +177,12 @@ class Run:
     def _release(self) -> None:
         self._live.release_slot()
         self._live.release()
+        self._leave_quota()
+
+    def _leave_quota(self) -> None:
+        if self._counted is not None and self._quotas is not None:
+            self._quotas.leave(self._counted)
+            self._counted = None
 
     async def _leave_timeout(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

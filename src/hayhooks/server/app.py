@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks import settings as settings_module
 from hayhooks._version import __version__
 from hayhooks.core.deployment import Limits
+from hayhooks.core.quotas import Quotas
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
 from hayhooks.server.dispatch import Dispatch
@@ -162,6 +163,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         store,
         engine,
         files=files,
+        quotas=Quotas(),
         on_run_end=log_run,
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
