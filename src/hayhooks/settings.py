@@ -120,7 +120,13 @@ class AppSettings(BaseSettings):
 
     admin_key: SecretStr | None = Field(
         default=None,
-        description="Key that deploying and undeploying ask for. Needed when the server listens beyond loopback.",
+        description="Key that may do everything. Without it, a server that listens beyond loopback or requires a login "
+        "makes one at its first start, and shows it once.",
+    )
+    require_login: bool | None = Field(
+        default=None,
+        description="Calling runs needs a key or token, except of deployments that say `public = True`. "
+        "Unset: only where tokens of an issuer are taken.",
     )
     allowed_hosts: list[str] = Field(
         default_factory=list,
@@ -248,6 +254,11 @@ class AppSettings(BaseSettings):
     def jwt_audiences(self) -> list[str]:
         """The audiences one by one."""
         return [audience.strip() for audience in self.jwt_audience.split(",") if audience.strip()]
+
+    @property
+    def requires_login(self) -> bool:
+        """Whether runs need a key or token where a deployment says nothing of it."""
+        return bool(self.jwt_issuer) if self.require_login is None else self.require_login
 
     @property
     def state_path(self) -> Path:

@@ -19,6 +19,10 @@ class BasePipelineWrapper(ABC):
     deployment_type: str | None = None
     # Titles, tags and the like for Open WebUI: a "default" answer, or that of a hook for them; or "chat" as ever.
     open_webui_tasks: str = "default"
+    # Whether runs ask for no key; None: as the server's settings say.
+    public: bool | None = None
+    # A scope of your own, such as "finance", that a caller's key must have besides the right to run this.
+    required_scope: str | None = None
     # Whether streams show the documents that a pipeline used as sources.
     show_sources: bool = False
 

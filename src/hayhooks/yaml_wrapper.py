@@ -30,6 +30,8 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
         self._loaded: YAMLPipeline | None = None
         self.description = description or self._spec.description or ""
         self.skip_mcp = self._spec.skip_mcp
+        self.public = self._spec.public
+        self.required_scope = self._spec.required_scope
         self.streaming_components = self._spec.streaming_components
         self.result_default: Literal["components", "outputs"] = "components"
 

@@ -132,6 +132,8 @@ class Deployment:
     limits: Limits
     description: str = ""
     runs_own_tools: bool = False  # tool calls in its stream are not the caller's to make
+    is_public: bool | None = None  # whether it asks for no key; None: as the server says
+    required_scope: str | None = None  # that a caller must have, besides the right to call it
     takes_legacy_calls: bool = False  # POST /{name} with {component: {input: value}}
     attributes: Mapping[str, Any] = field(default_factory=dict)  # skip_mcp, skip_a2a, a2a_card, deployment_type
     created_s: int = 0  # Unix time of the build

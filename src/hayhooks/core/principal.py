@@ -57,6 +57,10 @@ class Principal:
             return any(_allows(self.scopes, known, deployment) for known in ("read", "run", "deploy"))
         return _allows(self.scopes, action, deployment)
 
+    def may_some(self, action: Action) -> bool:
+        """Whether the caller may do that with some deployment at least."""
+        return self.is_admin or any(scope.partition(":")[0] == action for scope in self.scopes)
+
     def has(self, scope: str) -> bool:
         """Whether the caller has a scope of the owner's own, such as ``finance``."""
         return self.is_admin or scope in self.scopes

@@ -32,6 +32,7 @@ class Run:
         "_call",
         "_counted",
         "_files",
+        "_find",
         "_invocation",
         "_listener",
         "_live",
@@ -54,6 +55,7 @@ class Run:
         via: str,
         listener: Callable[["Run", BaseException | None], None] | None = None,
         files: FileStore | None = None,
+        find: Callable[[str, Principal], Any] | None = None,
         quotas: Quotas | None = None,
     ) -> None:
         self._registry = registry
@@ -63,6 +65,7 @@ class Run:
         self._files = files
         self._quotas = quotas
         self._counted: Principal | None = None  # the caller whose quota this run uses
+        self._find = find  # raises for who may not call
         self._invocation: Invocation | None = None
         self._timeout: asyncio.Timeout | None = None
         self.entry_name = entry
@@ -70,6 +73,8 @@ class Run:
 
     async def __aenter__(self) -> "Run":
         caller = self._call.caller
+        if self._find is not None:  # whatever the surface has looked up: no way to a run goes around this
+            self._find(self._name, caller)
         if caller.limits is not None and self._quotas is not None:
             self._quotas.enter(caller)
             self._counted = caller

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from hayhooks.core.access import OPEN, Access, refusal
 from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import Bundle
 from hayhooks.core.deployment import Call, Deployment, Engine
 from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFound, HayhooksError
 from hayhooks.core.files import FileStore
 from hayhooks.core.names import check_name
+from hayhooks.core.principal import Action, Principal
 from hayhooks.core.quotas import Quotas
 from hayhooks.core.registry import Live, Registry
 from hayhooks.core.run import Run
@@ -25,7 +27,7 @@ class Runtime:
 
     *on_run_end* is told of every run and what ended it; *on_error* of what no caller waits for. *on_change* is told
     of each deploy (name, version) and undeploy (name, None) that was asked for here, before the caller is answered.
-    Runs read from *files* what callers have uploaded. Callers with limits use up their *quotas*.
+    Runs read from *files* what callers have uploaded. *access* says who may call what, *quotas* how much of it.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Runtime:
         *,
         files: FileStore | None = None,
         quotas: Quotas | None = None,
+        access: Access = OPEN,
         on_run_end: RunListener | None = None,
         on_error: Callable[[str, BaseException], None] | None = None,
         on_change: Callable[[str, str | None], Awaitable[None]] | None = None,
@@ -44,6 +47,8 @@ class Runtime:
         self._engine = engine
         self._files = files
         self._quotas = quotas
+        self._access = access
+        self._hides: tuple[int, bool] = (-1, False)
         self._on_run_end = on_run_end
         self._on_error = on_error or (lambda _what, _error: None)
         self._on_change = on_change
@@ -71,12 +76,53 @@ class Runtime:
         return self._registry.revision
 
     def get(self, name: str) -> Deployment:
-        """The live deployment of that name. Raises DeploymentNotFound."""
+        """The live deployment of that name, for code that asks for nobody. Raises DeploymentNotFound."""
         return self._registry.get(name)
+
+    def find(self, name: str, caller: Principal, action: Action = "run") -> Deployment:
+        """The live deployment of that name, for *caller* to do that with.
+
+        Raises:
+            DeploymentNotFound, Unauthorized, Forbidden: Not telling whether it is there to those who may not know.
+        """
+        live = self._registry.live.get(name)
+        if live is not None and self._access.allows(caller, action, live.deployment):
+            return live.deployment
+        raise self.refusal(name, caller, action)
+
+    def may(self, name: str, caller: Principal, action: Action = "run") -> bool:
+        """Whether ``find`` would find it."""
+        live = self._registry.live.get(name)
+        return live is not None and self._access.allows(caller, action, live.deployment)
+
+    def refusal(self, name: str, caller: Principal, action: Action = "run") -> HayhooksError:
+        """What ``find`` raises for a name that is not there, or not for *caller*."""
+        live = self._registry.live.get(name)
+        return refusal(caller, action, name, live.deployment if live is not None else None, hides=self.hides)
+
+    def open_to(self, caller: Principal, action: Action = "run") -> Mapping[str, Deployment]:
+        """What is live and *caller* may do that with: the listings of every protocol."""
+        if not self.hides:
+            return self._registry.deployments
+        return {
+            name: live.deployment
+            for name, live in self._registry.live.items()
+            if self._access.allows(caller, action, live.deployment)
+        }
+
+    @property
+    def hides(self) -> bool:
+        """Whether some deployments are not for everybody."""
+        if self._access.requires_login:
+            return True
+        if self._hides[0] != self.revision:
+            is_hiding = not all(self._access.is_open(live.deployment) for live in self._registry.live.values())
+            self._hides = (self.revision, is_hiding)
+        return self._hides[1]
 
     def run(self, name: str, entry: str, call: Call, *, via: str) -> Run:
         """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told."""
-        return Run(self._registry, name, entry, call, via, self._on_run_end, self._files, self._quotas)
+        return Run(self._registry, name, entry, call, via, self._on_run_end, self._files, self.find, self._quotas)
 
     async def start(self, workers: int = 4) -> None:
         """Deploy everything that the store says should be live, *workers* at a time.

@@ -14,28 +14,35 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hayhooks import settings as settings_module
 from hayhooks._version import __version__
+from hayhooks.core.access import Access
 from hayhooks.core.deployment import Limits
 from hayhooks.core.quotas import Quotas
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
-from hayhooks.server.dispatch import Dispatch
+from hayhooks.server.admin_key import open_keys
+from hayhooks.server.dispatch import Callers, Dispatch, Door
 from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
 from hayhooks.server.guard import Guard, is_loopback
+from hayhooks.server.identities import Identities
 from hayhooks.server.openapi import OpenAPI
 from hayhooks.server.reconcile import Reconciler, Shared, SharedStore, is_gone_worker
 from hayhooks.server.reload import following_directory
 from hayhooks.server.state_directory import state_directory
+from hayhooks.server.tokens import tokens_of
 from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
+from hayhooks.store.keys import SQLiteKeys
 from hayhooks.store.responses import SQLiteResponses
 from hayhooks.surfaces import admin, rest
-from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
+from hayhooks.surfaces import keys as keys_surface
+from hayhooks.surfaces._http import HTTPOptions, caller_of, refuse, send_bytes, send_json
 from hayhooks.surfaces.anthropic import surface as anthropic
 from hayhooks.surfaces.openai import surface as openai
-from hayhooks.telemetry import log, log_error, log_run
+from hayhooks.telemetry import log, log_error, log_key, log_run
 
+_REFUSE = refuse(HTTPOptions())
 _FINISH_S = 5  # for background responses, after connections have had the graceful time-out
 
 
@@ -64,7 +71,7 @@ class HayhooksApp(FastAPI):
         self._documents = OpenAPI(
             lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
             super().openapi,
-            needs_admin_key=settings.admin_key is not None,
+            needs_admin_key=settings.admin_key is not None or settings.requires_login or not is_loopback(settings.host),
         )
         self._dispatch: Dispatch | None = None
         # Variables by which OpenTelemetry loads a provider of its own accord.
@@ -96,6 +103,7 @@ class HayhooksApp(FastAPI):
             inner,
             lambda: self.router.routes,
             lambda: self.runtime.live if self.runtime is not None else {},
+            Door(self._answer_nowhere, _REFUSE),
             {
                 "allow_origins": settings.cors_allow_origins,
                 "allow_methods": settings.cors_allow_methods,
@@ -119,15 +127,15 @@ class HayhooksApp(FastAPI):
         """The OpenAPI document of what is live, with the user's own routes."""
         return self._documents.document()
 
-    def open(self, runtime: Runtime, prefixes: Mapping[str, ASGIApp], verbs: Mapping[str, ASGIApp]) -> None:
+    def open(self, runtime: Runtime, callers: Callers, prefixes: Mapping[str, Door], verbs: Mapping[str, Door]) -> None:
         """Begin to answer: what the lifespan has started."""
         self.runtime = runtime
         if self._dispatch is None:  # a lifespan entered by hand, as tests do
             self.middleware_stack = self.build_middleware_stack()
         assert self._dispatch is not None
         dispatch = self._dispatch
-        dispatch.prefixes = {**prefixes, "openapi.json": self._answer_openapi}
-        dispatch.closed = frozenset(admin.PREFIXES)
+        dispatch.callers = callers
+        dispatch.prefixes = {**prefixes, "openapi.json": Door(self._answer_openapi, _REFUSE)}
         dispatch.verbs = verbs
 
     async def _answer_openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,7 +145,22 @@ class HayhooksApp(FastAPI):
         if "openapi" in vars(self):  # a function of the user's in its place, as FastAPI's manual shows
             await send_json(send, 200, self.openapi())
             return
-        await send_bytes(send, 200, self._documents.body(scope.get("root_path") or ""))
+        root_path = scope.get("root_path") or ""
+        if self.runtime is not None and self.runtime.hides:
+            mine = self.runtime.open_to(caller_of(scope), "read")
+            body = self._documents.body_of(mine, root_path)
+            await send_bytes(send, 200, body, headers=((b"vary", b"authorization, x-api-key"),))
+            return
+        await send_bytes(send, 200, self._documents.body(root_path))
+
+    async def _answer_nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Say that nothing answers, and of a deployment that it is there only to those who may know it."""
+        path = scope["path"]
+        name = scope.get("deployment", "")
+        if not name or self.runtime is None or self.runtime.may(name, caller_of(scope), "read"):
+            await send_json(send, 404, {"detail": f"Nothing answers at {path[:120]!r}.", "kind": "not_found"})
+        else:
+            await _REFUSE(self.runtime.refusal(name[:80], caller_of(scope)), scope, send)
 
 
 @asynccontextmanager
@@ -164,6 +187,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         engine,
         files=files,
         quotas=Quotas(),
+        access=Access(settings.requires_login),
         on_run_end=log_run,
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
@@ -175,9 +199,15 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         show_tracebacks=settings.show_tracebacks,
         events=settings.events,
     )
+    admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
+    # Of several processes only the first makes an admin key: it is shown once.
+    keys = SQLiteKeys(directory / "state.db") if app.is_shared else open_keys(directory, settings)
+    callers = Identities(keys, admin_key, tokens_of(settings))
+    listens_beyond = not is_loopback(settings.host)
     guard = Guard(
-        admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,
-        listens_beyond=not is_loopback(settings.host),
+        needs_key=admin_key is not None or settings.requires_login or listens_beyond,
+        listens_beyond=listens_beyond,
+        requires_login=settings.requires_login,
         allowed_hosts=settings.allowed_hosts,
         origins=settings.cors_allow_origins,
         origin_regex=settings.cors_allow_origin_regex,
@@ -191,6 +221,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
         stack.callback(files.close)
+        stack.callback(keys.close)
+        keys_handlers = await stack.enter_async_context(keys_surface.serve(keys, options, log_key))
         responses = response_store(directory, settings)
         stack.callback(responses.close)
         stack.push_async_callback(runtime.stop)
@@ -203,16 +235,21 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             watching = following_directory(runtime, store, Path(settings.pipelines_dir))
             begin_reloading = await stack.enter_async_context(watching)
         await runtime.start(settings.startup_deploy_workers)
-        docs = docs_app(title=app.title)
-        prefixes: dict[str, ASGIApp] = {
+        refuse_rest, refuse_openai = refuse(options), openai.refuse(options)
+        docs = Door(docs_app(title=app.title), refuse_rest)
+        api = Door(openai_handlers["api"], refuse_openai)
+        messages = Door(anthropic_api, anthropic.refuse(options))
+        prefixes: dict[str, Door] = {
             **dict.fromkeys(DOCS_PREFIXES, docs),
-            **dict.fromkeys(openai.PREFIXES, openai_handlers["api"]),
-            **dict.fromkeys(anthropic.PREFIXES, anthropic_api),
-            **dict.fromkeys(anthropic.SHARED, _either(anthropic.is_ours, anthropic_api, openai_handlers["api"])),
-            **{prefix: _reading(guard, admin_handlers[prefix], options) for prefix in admin.READS},
-            **{prefix: _changing(guard, admin_handlers[prefix], options) for prefix in admin.CHANGES},
+            **dict.fromkeys(openai.PREFIXES, api),
+            **dict.fromkeys(anthropic.PREFIXES, messages),
+            **dict.fromkeys(anthropic.SHARED, _either(anthropic.is_ours, messages, api)),
+            **{name: Door(admin_handlers[name], refuse_rest, guard.check_read, True) for name in admin.READS},
+            **{name: Door(admin_handlers[name], refuse_rest, guard.check_change, True) for name in admin.CHANGES},
+            **{name: Door(handler, refuse_rest, guard.check_admin, True) for name, handler in keys_handlers.items()},
         }
-        app.open(runtime, prefixes, {**rest_handlers, "chat": openai_handlers["chat"]})
+        verbs = {verb: Door(handler, refuse_rest) for verb, handler in rest_handlers.items()}
+        app.open(runtime, callers, prefixes, {**verbs, "chat": Door(openai_handlers["chat"], refuse_openai)})
         if reconciler is not None:
             await stack.enter_async_context(reconciler.following(runtime))
         if begin_reloading is not None:
@@ -221,13 +258,16 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         yield
 
 
-def _either(is_firsts: Callable[[Scope], bool], first: ASGIApp, other: ASGIApp) -> ASGIApp:
+def _either(is_firsts: Callable[[Scope], bool], first: Door, other: Door) -> Door:
     """Two surfaces under one prefix: neither knows of the other."""
 
     async def shared(scope: Scope, receive: Receive, send: Send) -> None:
-        await (first if is_firsts(scope) else other)(scope, receive, send)
+        await (first if is_firsts(scope) else other).app(scope, receive, send)
 
-    return shared
+    async def no(error: BaseException, scope: Scope, send: Send) -> None:
+        await (first if is_firsts(scope) else other).refuse(error, scope, send)
+
+    return Door(shared, no)
 
 
 def response_store(directory: Path, settings: AppSettings) -> SQLiteResponses:
@@ -235,35 +275,6 @@ def response_store(directory: Path, settings: AppSettings) -> SQLiteResponses:
     return SQLiteResponses(
         directory / "responses.db", max_age_s=settings.responses_max_age_s, max_count=settings.responses_max_count
     )
-
-
-def _reading(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            scope["may_manage"] = guard.check_read(scope)
-        except Exception as error:
-            await _refuse(error, send, options)
-        else:
-            await handler(scope, receive, send)
-
-    return guarded
-
-
-def _changing(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            guard.check_change(scope)
-        except Exception as error:
-            await _refuse(error, send, options)
-        else:
-            await handler(scope, receive, send)
-
-    return guarded
-
-
-async def _refuse(error: Exception, send: Send, options: HTTPOptions) -> None:
-    status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
-    await send_json(send, status, body, headers)
 
 
 def _extend_python_path(settings: AppSettings) -> None:

@@ -1,19 +1,41 @@
-"""Where a request goes: our fixed prefixes, a deployment's verbs, or the user's own routes."""
+"""Where a request goes: our fixed prefixes, a deployment's verbs, or the user's own routes. And who sends it."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hayhooks.core.errors import DeploymentNotFound
+from hayhooks.core.errors import HayhooksError
+from hayhooks.core.principal import ANONYMOUS, Principal
 from hayhooks.core.registry import Live
+from hayhooks.surfaces._http import CALLER
 
-# Verbs whose surface says in its own protocol's words that there is no such deployment.
-_ANSWER_FOR_STRANGERS = ("chat",)
+Refuse = Callable[[BaseException, Scope, Send], Awaitable[None]]
 
-Answer = Callable[[Scope, Receive, Send], Any]
+_CREDENTIALS = (b"authorization", b"x-api-key")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Door:
+    """One way in: who may pass, what answers them, and how its protocol says no."""
+
+    app: ASGIApp
+    refuse: Refuse
+    check: Callable[[Scope], None] | None = None  # raises for those who may not pass; None: what answers decides
+    is_closed: bool = False  # CORS never opens it
+
+
+class Callers(Protocol):
+    """Finds out who calls."""
+
+    def known(self, headers: Sequence[tuple[bytes, bytes]]) -> Principal | None:
+        """The caller, or None when that takes a while to find out. Raises Unauthorized."""
+
+    async def find(self, headers: Sequence[tuple[bytes, bytes]]) -> Principal:
+        """The caller. Raises Unauthorized."""
 
 
 class Dispatch:
@@ -28,14 +50,17 @@ class Dispatch:
         inner: ASGIApp,
         routes: Callable[[], list[Any]],
         live: Callable[[], Mapping[str, Live]],
+        nowhere: Door,
         cors: dict[str, Any],
     ) -> None:
         self._inner = inner
         self._routes = routes
         self._live = live
-        self.prefixes: Mapping[str, ASGIApp] = {}
-        self.closed: frozenset[str] = frozenset()  # prefixes that CORS never opens
-        self.verbs: Mapping[str, ASGIApp] = {}
+        self._nowhere = nowhere
+        self._users = Door(inner, nowhere.refuse)
+        self.callers: Callers | None = None  # None: nobody is known
+        self.prefixes: Mapping[str, Door] = {}
+        self.verbs: Mapping[str, Door] = {}
         self._cors = CORSMiddleware(self._forward, **cors)
         self._known: tuple[int, object] | None = None
         self._segments: frozenset[str] = frozenset()
@@ -51,29 +76,54 @@ class Dispatch:
         if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
             path = path[len(root) :]
         first, _, verb = path[1:].partition("/")
-        handler = self.prefixes.get(first)
-        is_closed = handler is not None and first in self.closed
-        if handler is None and (first in self._live() or verb in _ANSWER_FOR_STRANGERS):
-            handler = self.verbs.get(verb)
-            if handler is not None and verb == "" and not self._live()[first].deployment.takes_legacy_calls:
-                handler = None
+        door = self.prefixes.get(first)
+        if door is None and first:
+            # Whether there is such a deployment is for what answers to say, in its protocol's words.
+            door = self.verbs.get(verb)
+            if door is not None and verb == "":
+                live = self._live().get(first)
+                if live is None or not live.deployment.takes_legacy_calls:
+                    door = None
             scope["deployment"] = first
         routes = self._routes()
-        if routes and self._is_users(routes, first, scope, handler):
-            handler, is_closed = self._inner, False
-        if handler is None:
-            handler = self._inner if routes else _not_found
+        if routes and self._is_users(routes, first, scope, door):
+            door = self._users
+        if door is None:
+            door = self._users if routes else self._nowhere
+        has_origin = has_credentials = False
         for name, _ in scope["headers"]:
-            if name == b"origin" and not is_closed:
-                scope["hayhooks.handler"] = handler
-                await self._cors(scope, receive, send)
-                return
-        await handler(scope, receive, send)
+            if name == b"origin":
+                has_origin = True
+            elif name in _CREDENTIALS:
+                has_credentials = True
+        if has_origin and not door.is_closed:
+            scope["hayhooks.door"] = (door, has_credentials)
+            await self._cors(scope, receive, send)
+            return
+        await self._enter(door, has_credentials, scope, receive, send)
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await scope["hayhooks.handler"](scope, receive, send)
+        door, has_credentials = scope.pop("hayhooks.door")
+        await self._enter(door, has_credentials, scope, receive, send)
 
-    def _is_users(self, routes: list[Any], first: str, scope: Scope, handler: ASGIApp | None) -> bool:
+    async def _enter(self, door: Door, has_credentials: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if has_credentials and self.callers is not None:
+                headers = scope["headers"]
+                try:
+                    scope[CALLER] = self.callers.known(headers) or await self.callers.find(headers)
+                except HayhooksError:
+                    if door is not self._users:
+                        raise
+                    scope[CALLER] = ANONYMOUS  # who may call their routes is the user's to say
+            if door.check is not None:
+                door.check(scope)
+        except HayhooksError as error:
+            await door.refuse(error, scope, send)
+            return
+        await door.app(scope, receive, send)
+
+    def _is_users(self, routes: list[Any], first: str, scope: Scope, door: Door | None) -> bool:
         """Whether a route of the user's answers this request."""
         state = (len(routes), routes[-1])
         if self._known != state:
@@ -83,19 +133,9 @@ class Dispatch:
             self._segments = frozenset(head for head in heads if head is not None)
         if not self._is_open and first not in self._segments:
             return False
-        if handler is None:
+        if door is None:
             return True
         return any(route.matches(scope)[0] is Match.FULL for route in routes)
-
-
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    from hayhooks.surfaces._http import error_body, send_json
-
-    error = DeploymentNotFound(scope["path"][1:].partition("/")[0][:80])
-    status, body, headers = error_body(error, show_tracebacks=False)
-    if scope.get("deployment") is not None or not scope["path"][1:]:
-        body["detail"] = f"Nothing answers at {scope['path'][:120]!r}."
-    await send_json(send, status, body, headers)
 
 
 def _head(route: Any) -> str | None:

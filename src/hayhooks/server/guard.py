@@ -6,7 +6,6 @@ rebinding). When the server listens beyond loopback an admin key is needed. A va
 does not know it.
 """
 
-import hmac
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -15,7 +14,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
+from hayhooks.core.access import HOW_TO_SEND
 from hayhooks.core.errors import Forbidden, Misdirected, Unauthorized
+from hayhooks.core.principal import LOCAL
+from hayhooks.surfaces._http import CALLER, caller_of
 
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
 _SAFE_SITES = (b"same-origin", b"none")
@@ -25,27 +27,86 @@ _SAFE_SITES = (b"same-origin", b"none")
 class Guard:
     """Decides about management requests, and about those for what other callers have left.
 
-    *listens_beyond* says that the server was told to leave loopback. *origins* and *origin_regex* are those of CORS.
+    *needs_key* says that management asks programs of this machine for a key, too; *listens_beyond* that the server was
+    told to leave loopback; *requires_login* that calling runs needs a key. *origins* and *origin_regex* are CORS's.
+    Who calls has been found out before, and is in the scope.
     """
 
-    admin_key: str | None
+    needs_key: bool
     listens_beyond: bool
+    requires_login: bool = False
     allowed_hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
     origin_regex: str | None = None
 
     def check_change(self, scope: Scope) -> None:
-        """Let a deploy, an undeploy and the like pass.
+        """Let a deploy, an undeploy and the like pass for those who may deploy something.
 
         Raises:
             Unauthorized, Forbidden, Misdirected: With what the caller can do.
         """
-        headers = dict(scope["headers"])
-        if self._has_key(headers):
+        self._admit(scope)
+        if not caller_of(scope).may_some("deploy"):
+            raise Forbidden(f"The key {caller_of(scope).name!r} may not deploy.")
+
+    def check_admin(self, scope: Scope) -> None:
+        """Let those pass who may do everything. Raises as ``check_change``."""
+        self._admit(scope)
+        if not caller_of(scope).is_admin:
+            raise Forbidden(f"The key {caller_of(scope).name!r} is no admin's.")
+
+    def check_read(self, scope: Scope) -> None:
+        """Let a status request pass; the scope's ``may_manage`` says whether the caller may read reasons, too.
+
+        Raises:
+            Unauthorized: It is for those who show who they are.
+            Forbidden, Misdirected: A page of another origin may not read what is deployed.
+        """
+        caller = caller_of(scope)
+        if caller.is_known:
+            scope["may_manage"] = caller.has("deploy")
             return
-        if self.admin_key is not None:
+        headers = dict(scope["headers"])
+        self._check_browser(scope, headers)
+        if self.requires_login:
+            raise Unauthorized(f"This needs a key: {HOW_TO_SEND}.")
+        scope["may_manage"] = not self.needs_key and not _is_forwarded(headers) and not self._is_exposed(scope)
+        if scope["may_manage"]:
+            scope[CALLER] = LOCAL
+
+    def check_kept(self, scope: Scope, is_upload: bool = False) -> None:
+        """Let a request pass for what callers have left here: files, responses, conversations.
+
+        Everybody may ask for it, as everybody may call runs; but of pages only those of this origin, or of an origin
+        that CORS names: ``*`` names none. An upload leaves something, and any page may send one.
+
+        Raises:
+            Unauthorized: It is for those who show who they are.
+            Forbidden, Misdirected: With what the server's owner can do.
+        """
+        caller = caller_of(scope)
+        if caller.is_known:
+            if not caller.may_some("run"):
+                raise Forbidden(f"The key {caller.name!r} may not run anything, and keeps nothing here.")
+            return
+        if self.requires_login:
+            raise Unauthorized(f"This needs a key: {HOW_TO_SEND}.")
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if is_upload or (origin and self._is_named(origin)):
+            return
+        self._check_browser(
+            scope, headers, "may not read what callers left here. HAYHOOKS_CORS_ALLOW_ORIGINS can name the origin."
+        )
+
+    def _admit(self, scope: Scope) -> None:
+        """Let those pass who have shown who they are, and programs of this machine where they need not."""
+        if caller_of(scope).is_known:
+            return
+        headers = dict(scope["headers"])
+        if self.needs_key:
             raise Unauthorized(
-                "Management needs the admin key: send 'Authorization: Bearer <key>', or use --api-key or "
+                "Management needs a key that may do this: send 'Authorization: Bearer <key>', or use --api-key or "
                 "HAYHOOKS_ADMIN_KEY with the command line."
             )
         self._check_browser(scope, headers)
@@ -57,43 +118,12 @@ class Guard:
                 "Management needs an admin key when the server listens beyond loopback, and none is set. Start the "
                 "server with HAYHOOKS_ADMIN_KEY=<secret> and send it as 'Authorization: Bearer <secret>'."
             )
+        scope[CALLER] = LOCAL
 
-    def check_read(self, scope: Scope) -> bool:
-        """Let a status request pass; whether the caller may read reasons, too.
-
-        Raises:
-            Forbidden, Misdirected: A page of another origin may not read what is deployed.
-        """
-        headers = dict(scope["headers"])
-        if self._has_key(headers):
+    def _is_named(self, origin: str) -> bool:
+        if origin in self.origins:
             return True
-        self._check_browser(scope, headers)
-        return self.admin_key is None and not _is_forwarded(headers) and not self._is_exposed(scope)
-
-    def check_kept(self, scope: Scope) -> None:
-        """Let a request pass for what callers have left here: files, responses, conversations.
-
-        Everybody may ask for it, as everybody may call runs; but of pages only those of this origin, or of an origin
-        that CORS names: ``*`` names none.
-
-        Raises:
-            Forbidden, Misdirected: With what the server's owner can do.
-        """
-        headers = dict(scope["headers"])
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and (origin in self.origins or (self.origin_regex and re.fullmatch(self.origin_regex, origin))):
-            return
-        if not self._has_key(headers):
-            self._check_browser(
-                scope, headers, "may not read what callers left here. HAYHOOKS_CORS_ALLOW_ORIGINS can name the origin."
-            )
-
-    def _has_key(self, headers: dict[bytes, bytes]) -> bool:
-        if self.admin_key is None:
-            return False
-        kind, _, bearer = headers.get(b"authorization", b"").partition(b" ")
-        given = bearer.strip() if kind.lower() == b"bearer" else headers.get(b"x-api-key", b"")
-        return hmac.compare_digest(given, self.admin_key.encode())
+        return self.origin_regex is not None and re.fullmatch(self.origin_regex, origin) is not None
 
     def _check_browser(
         self, scope: Scope, headers: dict[bytes, bytes], what: str = "may not manage this server."

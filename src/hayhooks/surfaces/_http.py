@@ -11,10 +11,11 @@ from pydantic_core import to_jsonable_python
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hayhooks.core.errors import HayhooksError, InvalidRequest, Kind, RunFailed, TooLarge, Unavailable
+from hayhooks.core.errors import Forbidden, HayhooksError, InvalidRequest, Kind, RunFailed, TooLarge, Unavailable
 from hayhooks.core.principal import ANONYMOUS, Principal
 
 Header = tuple[bytes, bytes]
+CALLER = "hayhooks.caller"  # in the scope of a request
 
 STATUS: dict[Kind, int] = {
     "invalid": 422,
@@ -68,7 +69,7 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 def caller_of(scope: Scope) -> Principal:
     """Who calls, as the server found out before it handed the request on."""
-    caller: Principal = scope.get("hayhooks.caller", ANONYMOUS)
+    caller: Principal = scope.get(CALLER, ANONYMOUS)
     return caller
 
 
@@ -85,6 +86,13 @@ def require(scope: Scope, *methods: str) -> None:
     """Raise MethodNotAllowed unless the request uses one of *methods*."""
     if scope["method"] not in methods:
         raise MethodNotAllowed(*methods)
+
+
+def require_deploy(scope: Scope, name: str) -> None:
+    """Raise Forbidden unless the caller may deploy under *name*, there or not."""
+    caller = caller_of(scope)
+    if not caller.may("deploy", name):
+        raise Forbidden(f"The key {caller.name!r} may not deploy {name[:80]!r}.")
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -182,6 +190,16 @@ def error_body(error: BaseException, *, show_tracebacks: bool) -> tuple[int, dic
     if trace is not None:
         body["traceback"] = trace
     return STATUS[error.kind], body, retry_headers(error)
+
+
+def refuse(options: HTTPOptions) -> Callable[[BaseException, Scope, Send], Awaitable[None]]:
+    """What answers with an error in the shape of REST."""
+
+    async def answer(error: BaseException, _scope: Scope, send: Send) -> None:
+        status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
+        await send_json(send, status, body, headers)
+
+    return answer
 
 
 def retry_headers(error: HayhooksError) -> list[Header]:

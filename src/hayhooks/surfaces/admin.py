@@ -21,9 +21,11 @@ from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import (
     HTTPOptions,
     MethodNotAllowed,
+    caller_of,
     error_body,
     header,
     read_body,
+    require_deploy,
     require_json,
     route_path,
     send_bytes,
@@ -98,7 +100,7 @@ class _Admin:
     async def status(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = _argument(scope)
         if name is None:
-            await send_json(send, 200, self._status(may_read_reasons=scope.get("may_manage", True)))
+            await send_json(send, 200, self._status(scope))
             return
         deployment = self._live(name, scope)
         await send_json(send, 200, {"status": "Up!", "pipeline": deployment.name})
@@ -106,7 +108,8 @@ class _Admin:
     async def deployment(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = _argument(scope)
         if name is None:
-            await send_json(send, 200, [summary(found) for _, found in sorted(self._runtime.deployments.items())])
+            mine = self._runtime.open_to(caller_of(scope), "read")
+            await send_json(send, 200, [summary(found) for _, found in sorted(mine.items())])
             return
         deployment = self._live(name, scope)
         entry = deployment.entries.get("run_api")
@@ -120,7 +123,7 @@ class _Admin:
         await send_json(send, 200, body)
 
     async def draw(self, scope: Scope, receive: Receive, send: Send) -> None:
-        deployment = self._runtime.get(_argument(scope) or "")
+        deployment = self._live(_argument(scope) or "", scope)
         png = await in_thread(_render, deployment)
         await send_bytes(send, 200, png, (b"content-type", b"image/png"), ((b"cache-control", b"no-cache"),))
 
@@ -137,6 +140,7 @@ class _Admin:
             require_json(header(scope, b"content-type"))
             request = _validated(_FILES, await read_body(scope, receive, self._options.max_body_bytes))
             bundle = await in_thread(_bundle, request["name"], _read_texts, request["files"])
+        require_deploy(scope, bundle.name)
         deployment = await self._runtime.deploy(
             bundle, overwrite=request.get("overwrite", False), save=request.get("save_files", True)
         )
@@ -146,6 +150,7 @@ class _Admin:
         _no_argument(scope)
         require_json(header(scope, b"content-type"))
         request = _validated(_YAML, await read_body(scope, receive, self._options.max_body_bytes))
+        require_deploy(scope, request["name"])
         source = _with_options(request["source_code"], request)
         deployment = await self._runtime.deploy(
             bundle_of_yaml(request["name"], source),
@@ -158,27 +163,34 @@ class _Admin:
         _no_argument(scope)
         require_json(header(scope, b"content-type"))
         request = _validated(_LEGACY, await read_body(scope, receive, self._options.max_body_bytes))
+        require_deploy(scope, request["name"])
         deployment = await self._runtime.deploy(bundle_of_yaml(request["name"], request["source_code"]))
         await send_json(send, 200, _deployed(deployment, f"/{deployment.name}"))
 
     async def undeploy(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = _argument(scope) or ""
+        require_deploy(scope, name)
         await self._runtime.undeploy(name)
         await send_json(send, 200, {"success": True, "name": name})
 
     def _live(self, name: str, scope: Scope) -> Deployment:
         reason = self._runtime.failures.get(name)
-        if name not in self._runtime.live and reason is not None and scope.get("may_manage", True):
+        if name not in self._runtime.live and reason is not None and _manages(scope, name):
             raise NotLive(name, reason)
-        return self._runtime.get(name)
+        return self._runtime.find(name, caller_of(scope), "read")
 
-    def _status(self, *, may_read_reasons: bool) -> dict[str, Any]:
-        deployments = sorted(self._runtime.deployments.items())
-        failures = sorted(self._runtime.failures.items())
+    def _status(self, scope: Scope) -> dict[str, Any]:
+        caller = caller_of(scope)
+        deployments = sorted(self._runtime.open_to(caller, "read").items())
+        failures = sorted(
+            (name, reason if _manages(scope, name) else "It failed to load.")
+            for name, reason in self._runtime.failures.items()
+            if not self._runtime.hides or caller.may("read", name)
+        )
         return {
             "status": "Up!",
             "pipelines": [name for name, _ in deployments],
-            "failed": {name: reason if may_read_reasons else "It failed to load." for name, reason in failures},
+            "failed": dict(failures),
             "version": __version__,
             "deployments": [summary(found) for _, found in deployments],
         }
@@ -200,6 +212,11 @@ class NothingToDraw(HayhooksError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Deployment {name!r} has no pipeline to draw.")
+
+
+def _manages(scope: Scope, name: str) -> bool:
+    """Whether the caller may read why *name* failed to load."""
+    return bool(scope.get("may_manage", True)) or caller_of(scope).may("deploy", name)
 
 
 def summary(deployment: Deployment) -> dict[str, Any]:

@@ -46,8 +46,9 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
+        deployment = runtime.find(name, caller_of(scope))
         require(scope, "POST")
-        entry = runtime.live[name].deployment.entries.get("run_api")
+        entry = deployment.entries.get("run_api")
         if entry is None:
             raise EntryNotFound(name, "run_api")
         kind = header(scope, b"content-type")
@@ -70,6 +71,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
 
     async def legacy(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
+        runtime.find(name, caller_of(scope))
         require(scope, "POST")
         require_json(header(scope, b"content-type"))
         data = _json_object(await read_body(scope, receive, options.max_body_bytes))

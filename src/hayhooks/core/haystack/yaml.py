@@ -10,7 +10,10 @@ from typing import Any, Literal
 import yaml
 from haystack.marshal import YamlMarshaller
 
-OWN_KEYS = ("inputs", "outputs", "chat", "streaming_components", "result", "description", "skip_mcp")
+OWN_KEYS = (
+    "inputs", "outputs", "chat", "streaming_components", "result", "description", "skip_mcp", "public",
+    "required_scope",
+)  # fmt: skip
 _CHAT_INPUTS = ("messages", "query", "parameters")
 _CHAT_KEYS = (*_CHAT_INPUTS, "answer", "sources")
 
@@ -42,6 +45,8 @@ class PipelineSpec:
     result: Literal["components", "outputs"] | None = None  # what /run answers with
     description: str | None = None
     skip_mcp: bool = False
+    public: bool | None = None  # whether runs ask for no key; None: as the server says
+    required_scope: str | None = None  # that a caller's key must have
 
     @property
     def is_declared(self) -> bool:
@@ -76,6 +81,11 @@ def read_spec(source: str) -> PipelineSpec:
         raise InvalidYAML("'description' must be text.")
     if skip_mcp is not None and not isinstance(skip_mcp, bool):
         raise InvalidYAML("'skip_mcp' must be true or false.")
+    public, required_scope = document.get("public"), document.get("required_scope")
+    if public is not None and not isinstance(public, bool):
+        raise InvalidYAML("'public' must be true or false.")
+    if required_scope is not None and not isinstance(required_scope, str):
+        raise InvalidYAML("'required_scope' must be text.")
     return PipelineSpec(
         definition={key: value for key, value in document.items() if key not in OWN_KEYS},
         inputs=_inputs(document.get("inputs") or {}),
@@ -85,6 +95,8 @@ def read_spec(source: str) -> PipelineSpec:
         result=result,
         description=description,
         skip_mcp=bool(skip_mcp),
+        public=public,
+        required_scope=required_scope,
     )
 
 

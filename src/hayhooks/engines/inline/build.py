@@ -19,6 +19,7 @@ from hayhooks.core.bundle import WRAPPER_FILE, Bundle
 from hayhooks.core.deployment import Deployment, Entry, Limits
 from hayhooks.core.errors import BuildFailed, HayhooksError
 from hayhooks.core.haystack.platform import forget_components, is_agent, is_pipeline, runs_own_tools, warm_up
+from hayhooks.core.principal import ACTIONS, check_scope
 from hayhooks.engines.inline.result import ResultModel, streams
 from hayhooks.engines.inline.signature import read_arguments, signature_of
 from hayhooks.engines.inline.vectors import VectorsModel
@@ -81,6 +82,8 @@ def build(
             description=_description(wrapper, entries),
             # An agent beside the pipeline may be the one that answers; without a pipeline nobody can know.
             runs_own_tools=pipeline is None or any(map(runs_own_tools, vars(wrapper).values())),
+            is_public=_public(wrapper),
+            required_scope=_scope(wrapper),
             takes_legacy_calls="run_pipeline" in entries,
             attributes={
                 "skip_mcp": wrapper.skip_mcp,
@@ -218,6 +221,29 @@ def _limits(wrapper: BasePipelineWrapper, defaults: Limits) -> Limits:
         if not is_right:
             raise BuildFailed(f"PipelineWrapper.{name} must be {what} or None, not {value!r}.")
     return Limits(**values)
+
+
+def _public(wrapper: BasePipelineWrapper) -> bool | None:
+    if wrapper.public is not None and not isinstance(wrapper.public, bool):
+        raise BuildFailed(f"PipelineWrapper.public must be True, False or None, not {wrapper.public!r}.")
+    if wrapper.public and wrapper.required_scope is not None:
+        raise BuildFailed("PipelineWrapper.public is True, and required_scope asks for a key that has it: choose one.")
+    return wrapper.public
+
+
+def _scope(wrapper: BasePipelineWrapper) -> str | None:
+    scope = wrapper.required_scope
+    if scope is None:
+        return None
+    try:
+        if not isinstance(scope, str):
+            raise ValueError(f"{scope!r} is no text.")
+        check_scope(scope)
+        if scope.partition(":")[0] in ACTIONS:
+            raise ValueError(f"{scope!r} is a right over deployments; take a word of your own, such as 'finance'.")
+    except ValueError as error:
+        raise BuildFailed(f"PipelineWrapper.required_scope: {error}") from None
+    return scope
 
 
 def _one_of(wrapper: BasePipelineWrapper, name: str, known: tuple[str, ...]) -> str:

@@ -12,7 +12,8 @@ from hayhooks.server.openapi.words import ERROR, OPENAI_ERROR
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _KEPT_BODIES = 4
-_MANAGEMENT = ("/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}")
+_KEPT_PARTIAL = 16  # views of callers who may see a part
+_MANAGEMENT = ("/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}", "/keys", "/keys/{key_id}")
 
 Part = tuple[dict[str, Any], dict[str, Any]]  # paths, schemas
 
@@ -36,6 +37,8 @@ class OpenAPI:
         self._parts: dict[str, tuple[Deployment, Part]] = {}
         self._cached: tuple[int, dict[str, Any], dict[str, Any]] | None = None  # revision, the user's, the whole
         self._bodies: dict[str, bytes] = {}
+        self._partial: dict[tuple[int, str, frozenset[str]], bytes] = {}
+        self._partial_own: object = None
 
     def document(self) -> dict[str, Any]:
         """The document."""
@@ -58,12 +61,27 @@ class OpenAPI:
             self._bodies[root_path] = msgspec.json.encode(document)
         return self._bodies[root_path]
 
+    def body_of(self, deployments: Mapping[str, Deployment], root_path: str = "") -> bytes:
+        """The same of those *deployments* only, for callers who may not see all."""
+        revision, _ = self._snapshot()
+        own = self._own()
+        key = (revision, root_path, frozenset(deployments))
+        if key not in self._partial or self._partial_own is not own:
+            if self._partial_own is not own or len(self._partial) >= _KEPT_PARTIAL:
+                self._partial, self._partial_own = {}, own
+            document = self._build(own, deployments)
+            if root_path and "servers" not in document:
+                document = {**document, "servers": [{"url": root_path}]}
+            self._partial[key] = msgspec.json.encode(document)
+        return self._partial[key]
+
     def _build(self, own: dict[str, Any], deployments: Mapping[str, Deployment]) -> dict[str, Any]:
         paths = fixed_paths()
         schemas = fixed_schemas()
         if self._needs_admin_key:
             for path in _MANAGEMENT:
-                paths[path]["post"]["security"] = [{"AdminKey": []}]
+                for operation in paths[path].values():
+                    operation["security"] = [{"AdminKey": []}]
         parts: dict[str, tuple[Deployment, Part]] = {}
         taken: set[str] = set()
         for name, deployment in sorted(deployments.items()):
@@ -73,7 +91,9 @@ class OpenAPI:
             for path, operations in part[0].items():
                 paths[path] = _distinct(operations, taken)
             schemas.update(part[1])
-        self._parts = parts
+        self._parts |= parts  # of what others see, too
+        if len(self._parts) > 2 * len(self._snapshot()[1]) + len(parts):
+            self._parts = parts
         for path, operations in (own.get("paths") or {}).items():
             paths[path] = {**paths.get(path, {}), **operations}
         components = dict(own.get("components") or {})

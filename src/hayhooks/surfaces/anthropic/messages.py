@@ -5,7 +5,7 @@ import uuid
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.deployment import Call, Deployment
-from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError
+from hayhooks.core.errors import EntryNotFound, HayhooksError
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
     Header,
@@ -42,7 +42,7 @@ class Messages:
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A Message, whole or streamed."""
         request, data = read_request(await self._body(scope, receive), MessagesRequest)
-        deployment = self._find(request.model)
+        deployment = self._find(request.model, scope)
         body = chat_body(request, data)
         call = Call(
             arguments={"model": request.model, "messages": body["messages"], "body": body},
@@ -63,7 +63,7 @@ class Messages:
     async def count_tokens(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The estimated number of tokens of a request."""
         request, _ = read_request(await self._body(scope, receive), CountRequest)
-        self._find(request.model)
+        self._find(request.model, scope)
         tokens = estimated_tokens(chat_messages(request), chat_tools(request.tools or ()))
         await send_json(send, 200, {"input_tokens": tokens}, request_headers(new_request_id()))
 
@@ -72,13 +72,11 @@ class Messages:
         require_json(header(scope, b"content-type"))
         return await read_body(scope, receive, self._options.max_body_bytes)
 
-    def _find(self, model: str) -> Deployment:
-        live = self._runtime.live.get(model)
-        if live is None:
-            raise DeploymentNotFound(model)
-        if ENTRY not in live.deployment.entries:
+    def _find(self, model: str, scope: Scope) -> Deployment:
+        deployment = self._runtime.find(model, caller_of(scope))
+        if ENTRY not in deployment.entries:
             raise EntryNotFound(model, "chat hook")
-        return live.deployment
+        return deployment
 
     async def _whole(self, name: str, call: Call, fold: Whole, receive: Receive, send: Send) -> None:
         request_id = ""

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 from hayhooks.core.deployment import Deployment
 from hayhooks.core.errors import DeploymentNotFound, InvalidRequest
+from hayhooks.core.principal import Principal
 from hayhooks.core.runtime import Runtime
 
 ENTRY = "run_chat_completion"
@@ -16,8 +17,8 @@ _DEFAULT_LIMIT = 20
 _MAX_LIMIT = 1000
 
 
-def list_models(runtime: Runtime, query: bytes) -> dict[str, Any]:
-    """A page of the models by name: *query* may say ``limit``, and ``after_id`` or ``before_id``.
+def list_models(runtime: Runtime, caller: Principal, query: bytes) -> dict[str, Any]:
+    """A page of *caller*'s models by name: *query* may say ``limit``, and ``after_id`` or ``before_id``.
 
     Raises:
         InvalidRequest: The limit is none.
@@ -25,21 +26,21 @@ def list_models(runtime: Runtime, query: bytes) -> dict[str, Any]:
     asked = parse_qs(query.decode("latin-1"))
     limit = _limit(asked.get("limit", [str(_DEFAULT_LIMIT)])[-1])
     after, before = (asked.get(name, [""])[-1] for name in ("after_id", "before_id"))
-    names = [name for name, found in sorted(runtime.deployments.items()) if ENTRY in found.entries]
+    models = {name: found for name, found in sorted(runtime.open_to(caller).items()) if ENTRY in found.entries}
     # Compared, not looked for: a model that is gone since the last page does no harm.
-    names = [name for name in names if name > after and (not before or name < before)]
+    names = [name for name in models if name > after and (not before or name < before)]
     page = names[-limit:] if before else names[:limit]
     return {
-        "data": [_model(runtime.get(name)) for name in page],
+        "data": [_model(models[name]) for name in page],
         "has_more": len(names) > len(page),
         "first_id": page[0] if page else None,
         "last_id": page[-1] if page else None,
     }
 
 
-def get_model(runtime: Runtime, name: str) -> dict[str, Any]:
-    """One model. Raises DeploymentNotFound."""
-    found = runtime.get(name)
+def get_model(runtime: Runtime, caller: Principal, name: str) -> dict[str, Any]:
+    """One model. Raises as ``Runtime.find``."""
+    found = runtime.find(name, caller)
     if ENTRY not in found.entries:
         raise DeploymentNotFound(name)
     return _model(found)

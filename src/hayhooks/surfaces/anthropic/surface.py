@@ -1,6 +1,6 @@
 """Anthropic surface: messages, token counts and models, with and without ``/v1``."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
 
@@ -12,6 +12,7 @@ from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
     HTTPOptions,
     MethodNotAllowed,
+    caller_of,
     errors_answered,
     header,
     require,
@@ -55,10 +56,10 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[ASGIApp
                 await messages.count_tokens(scope, receive, send)
             elif path == "/models":
                 require(scope, "GET", "HEAD")
-                await _send(send, list_models(runtime, scope["query_string"]))
+                await _send(send, list_models(runtime, caller_of(scope), scope["query_string"]))
             elif path.startswith("/models/"):
                 require(scope, "GET", "HEAD")
-                await _send(send, get_model(runtime, unquote(path.removeprefix("/models/"))))
+                await _send(send, get_model(runtime, caller_of(scope), unquote(path.removeprefix("/models/"))))
             else:
                 raise UnknownPath(scope["path"])
         except (HayhooksError, MethodNotAllowed) as error:
@@ -69,6 +70,16 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[ASGIApp
         await send_json(send, status, body, headers)
 
     yield errors_answered(api, fail, _log)
+
+
+def refuse(options: HTTPOptions) -> Callable[[BaseException, Scope, Send], Awaitable[None]]:
+    """What answers with an error in this API's shape."""
+
+    async def answer(error: BaseException, _scope: Scope, send: Send) -> None:
+        status, body, headers = error_answer(error, new_request_id(), show_tracebacks=options.show_tracebacks)
+        await send_json(send, status, body, headers)
+
+    return answer
 
 
 class UnknownPath(HayhooksError):

@@ -5,7 +5,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.deployment import Call, Deployment
-from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError
+from hayhooks.core.errors import EntryNotFound, HayhooksError
 from hayhooks.core.events import Event, Raw, Texts
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
@@ -56,19 +56,17 @@ class Chat:
         try:
             require(scope, "POST")
             require_json(header(scope, b"content-type"))
-            if model is not None and model not in self._runtime.live:
-                raise DeploymentNotFound(model[:80])
+            if model is not None:  # before the body is read
+                self._runtime.find(model, caller_of(scope))
             body = read_chat_body(await read_body(scope, receive, options.max_body_bytes), model)
             model = body["model"]
-            live = self._runtime.live.get(model)
-            if live is None:
-                raise DeploymentNotFound(model)
-            if ENTRY not in live.deployment.entries:
+            deployment = self._runtime.find(model, caller_of(scope))
+            if ENTRY not in deployment.entries:
                 raise EntryNotFound(model, "chat hook")
-            fold = self._fold(live.deployment, scope, body)
+            fold = self._fold(deployment, scope, body)
             task = task_of(body)
-            if task is not None and live.deployment.attributes["open_webui_tasks"] == "default":
-                await self._task(task, live.deployment, fold, scope, body, receive, send)
+            if task is not None and deployment.attributes["open_webui_tasks"] == "default":
+                await self._task(task, deployment, fold, scope, body, receive, send)
                 return
             call = Call(
                 arguments={"model": model, "messages": body["messages"], "body": body},

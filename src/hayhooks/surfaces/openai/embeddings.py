@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.aio import in_thread
 from hayhooks.core.deployment import Call
-from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, RunFailed
+from hayhooks.core.errors import EntryNotFound, RunFailed
 from hayhooks.core.events import Raw, Usage, Vectors
 from hayhooks.core.haystack.arrays import Typecode, little_floats, numbers
 from hayhooks.core.runtime import Runtime
@@ -39,10 +39,7 @@ class Embeddings:
         require_json(header(scope, b"content-type"))
         body, inputs = read_embeddings_body(await read_body(scope, receive, self._options.max_body_bytes))
         model = body["model"]
-        live = self._runtime.live.get(model)
-        if live is None:
-            raise DeploymentNotFound(model)
-        if ENTRY not in live.deployment.entries:
+        if ENTRY not in self._runtime.find(model, caller_of(scope)).entries:
             raise EntryNotFound(model, "embedding hook")
         call = Call(
             arguments={"model": model, "inputs": inputs, "body": body},

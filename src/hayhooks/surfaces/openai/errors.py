@@ -5,7 +5,10 @@ reference, "Error codes", and what SDKs retry (408, 409, 429 and 5xx).
 """
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+from starlette.types import Scope, Send
 
 from hayhooks.core.errors import (
     DeploymentNotFound,
@@ -18,9 +21,11 @@ from hayhooks.core.errors import (
 from hayhooks.surfaces._http import (
     STATUS,
     Header,
+    HTTPOptions,
     MethodNotAllowed,
     http_headers,
     retry_headers,
+    send_json,
     traceback_of,
     user_http_exception,
 )
@@ -83,6 +88,16 @@ def error_answer(error: BaseException, *, show_tracebacks: bool) -> tuple[int, d
         )
     message = "Internal server error. The server's log says why."
     return 500, error_object(message, "server_error", "internal_error"), []
+
+
+def refuse(options: HTTPOptions) -> Callable[[BaseException, Scope, Send], Awaitable[None]]:
+    """What answers with an error in this API's shape."""
+
+    async def answer(error: BaseException, _scope: Scope, send: Send) -> None:
+        status, body, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
+        await send_json(send, status, body, headers)
+
+    return answer
 
 
 def error_object(message: str, kind: str, code: str | None, param: str | None = None) -> dict[str, Any]:

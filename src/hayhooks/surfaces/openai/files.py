@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 from hayhooks.core.aio import in_thread
 from hayhooks.core.deployment import Call, Upload
 from hayhooks.core.errors import (
-    DeploymentNotFound,
     EntryNotFound,
     KeptFileNotFound,
     RunFailed,
@@ -24,6 +23,7 @@ from hayhooks.core.errors import (
 )
 from hayhooks.core.events import Raw, Result
 from hayhooks.core.files import FileStore, KeptFile, is_file_id, new_file_id, safe_filename
+from hayhooks.core.principal import Principal
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import Header, HTTPOptions, caller_of, header, require, send_json
@@ -89,7 +89,7 @@ class Files:
                 raise invalid("purpose", "'purpose' must say what the file is for, such as user_data or assistants.")
             expires_after_s = _expires_after(fields)
             model = fields.get("model") or _query(scope).get("model")
-            taker = self._taker(model)
+            taker = self._taker(model, caller_of(scope))
             if taker is not None:
                 await self._hand_over(taker, upload, purpose, scope, receive, send)
                 return
@@ -123,17 +123,14 @@ class Files:
                 raise too_large
             yield dict(fields), files[0]
 
-    def _taker(self, model: str | None) -> str | None:
-        """The deployment that takes an upload over: the one that is named, or else the only one there is.
+    def _taker(self, model: str | None, caller: Principal) -> str | None:
+        """The deployment that takes an upload over: the one that is named, or else the only one *caller* may call.
 
         Raises:
-            DeploymentNotFound, EntryNotFound: The one that is named does not.
+            HayhooksError: The one that is named does not, or not for *caller*.
         """
         if model:
-            live = self._runtime.live.get(model)
-            if live is None:
-                raise DeploymentNotFound(model)
-            if ENTRY not in live.deployment.entries:
+            if ENTRY not in self._runtime.find(model, caller).entries:
                 raise EntryNotFound(model, "upload hook")
             return model
         revision, takers = self._takers
@@ -141,6 +138,7 @@ class Files:
             revision = self._runtime.revision
             takers = tuple(name for name, found in self._runtime.deployments.items() if ENTRY in found.entries)
             self._takers = (revision, takers)
+        takers = tuple(name for name in takers if self._runtime.may(name, caller))
         return takers[0] if len(takers) == 1 else None
 
     async def _hand_over(

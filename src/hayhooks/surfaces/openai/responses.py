@@ -8,7 +8,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.deployment import Call, Deployment
-from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError
+from hayhooks.core.errors import EntryNotFound, HayhooksError
 from hayhooks.core.events import Raw
 from hayhooks.core.responses import KeptResponse
 from hayhooks.core.runtime import Runtime
@@ -87,7 +87,7 @@ class Responses:
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         require_json(header(scope, b"content-type"))
         body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
-        deployment, entry = self._target(model_of(body))
+        deployment, entry = self._target(model_of(body), scope)
         check_response_body(body)
         turn = await self._memory.turn(body, session_of(scope, body))
         call = _call(body, turn, entry, scope)
@@ -108,15 +108,13 @@ class Responses:
         else:
             await self._whole(body["model"], entry, call, turn, fold, scope, receive, send)
 
-    def _target(self, model: str) -> tuple[Deployment, str]:
+    def _target(self, model: str, scope: Scope) -> tuple[Deployment, str]:
         """The deployment of that name, and the hook of it that answers."""
-        live = self._runtime.live.get(model)
-        if live is None:
-            raise DeploymentNotFound(model)
-        entry = next((entry for entry in (ENTRY, CHAT) if entry in live.deployment.entries), None)
+        deployment = self._runtime.find(model, caller_of(scope))
+        entry = next((entry for entry in (ENTRY, CHAT) if entry in deployment.entries), None)
         if entry is None:
             raise EntryNotFound(model, "Responses hook")
-        return live.deployment, entry
+        return deployment, entry
 
     async def _whole(
         self, name: str, entry: str, call: Call, turn: Turn, fold: Fold, scope: Scope, receive: Receive, send: Send

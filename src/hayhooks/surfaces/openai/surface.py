@@ -12,17 +12,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks.core.deployment import Deployment
 from hayhooks.core.errors import DeploymentNotFound, HayhooksError, RunFailed
 from hayhooks.core.files import FileStore
+from hayhooks.core.principal import Principal
 from hayhooks.core.responses import ResponseStore
 from hayhooks.core.runtime import Runtime
-from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed, errors_answered, require, route_path, send_json
+from hayhooks.surfaces._http import (
+    HTTPOptions,
+    MethodNotAllowed,
+    caller_of,
+    errors_answered,
+    require,
+    route_path,
+    send_json,
+)
 from hayhooks.surfaces.openai.chat import Chat
 from hayhooks.surfaces.openai.conversations import Conversations
 from hayhooks.surfaces.openai.embeddings import Embeddings
-from hayhooks.surfaces.openai.errors import error_answer, error_object
+from hayhooks.surfaces.openai.errors import error_answer, error_object, refuse
 from hayhooks.surfaces.openai.files import Files
 from hayhooks.surfaces.openai.responses import Responses
 from hayhooks.surfaces.openai.responses_background import Background
 from hayhooks.surfaces.openai.responses_state import Memory, fail_orphans
+
+__all__ = ["PREFIXES", "Kept", "models", "refuse", "serve"]
 
 PREFIXES = ("v1", "models", "chat", "responses", "conversations", "embeddings", "files")
 # A deployment with any of these is a model.
@@ -41,11 +52,12 @@ class Kept:
 
 @asynccontextmanager
 async def serve(
-    runtime: Runtime, options: HTTPOptions, kept: Kept, files: FileStore, check_kept: Callable[[Scope], None]
+    runtime: Runtime, options: HTTPOptions, kept: Kept, files: FileStore, check_kept: Callable[[Scope, bool], None]
 ) -> AsyncIterator[dict[str, ASGIApp]]:
     """The prefixes of this surface and, under ``chat``, what answers ``/{deployment}/chat``.
 
-    Uploads are kept in *files*. *check_kept* raises for those who may not ask for what callers left here. Leaving ends
+    Uploads are kept in *files*. *check_kept* raises for those who may not ask for what callers left
+    here, or may not leave it, as the flag says. Leaving ends
     the background responses; what they run must still be there.
     """
     chat = Chat(runtime, options)
@@ -63,8 +75,8 @@ async def serve(
 
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope).removeprefix("/v1")
-        if _is_kept(path, scope["method"]):
-            check_kept(scope)
+        if _is_kept(path):
+            check_kept(scope, path == "/files" and scope["method"] == "POST")
         if path == "/chat/completions":
             await chat.by_model(scope, receive, send)
             return
@@ -77,10 +89,10 @@ async def serve(
         try:
             if path == "/models":
                 require(scope, "GET", "HEAD")
-                await send_json(send, 200, {"object": "list", "data": models(runtime)})
+                await send_json(send, 200, {"object": "list", "data": models(runtime, caller_of(scope))})
             elif path.startswith("/models/"):
                 require(scope, "GET", "HEAD")
-                await send_json(send, 200, _model(runtime, unquote(path.removeprefix("/models/"))))
+                await send_json(send, 200, _model(runtime, caller_of(scope), unquote(path.removeprefix("/models/"))))
             elif path == "/embeddings":
                 await embeddings.create(scope, receive, send)
             elif path == "/files" or path.startswith("/files/"):
@@ -109,20 +121,18 @@ async def serve(
         memory.close()
 
 
-def _is_kept(path: str, method: str) -> bool:
-    """Whether a request is about what callers left here, not for a run; an upload may be a run of a hook."""
-    if path == "/files":
-        return method != "POST"
-    return path.startswith(("/files/", "/responses/", "/conversations/")) or path == "/conversations"
+def _is_kept(path: str) -> bool:
+    """Whether a request is about what callers left here, or leaves something, and is not for a run."""
+    return path in ("/files", "/conversations") or path.startswith(("/files/", "/responses/", "/conversations/"))
 
 
-def models(runtime: Runtime) -> list[dict[str, Any]]:
-    """The deployments that answer as models, by name."""
-    return [_object(found) for _, found in sorted(runtime.deployments.items()) if _is_model(found)]
+def models(runtime: Runtime, caller: Principal) -> list[dict[str, Any]]:
+    """The deployments that answer *caller* as models, by name."""
+    return [_object(found) for _, found in sorted(runtime.open_to(caller).items()) if _is_model(found)]
 
 
-def _model(runtime: Runtime, name: str) -> dict[str, Any]:
-    found = runtime.get(name)
+def _model(runtime: Runtime, caller: Principal, name: str) -> dict[str, Any]:
+    found = runtime.find(name, caller)
     if not _is_model(found):
         raise DeploymentNotFound(name)
     return _object(found)
