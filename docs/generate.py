@@ -110,6 +110,7 @@ _OUTSIDE_OPENAPI = {
 _TAGS = {
     "status": "Status",
     "config": "Management",
+    "keys": "Keys",
     "pipelines": "Running",
     "openai": "OpenAI",
     "anthropic": "Anthropic",

@@ -50,7 +50,16 @@ CONTRACT = {
     "EVENTS": ("bare", "events", "bare"),
     "RESPONSES_MAX_COUNT": ("7", "responses_max_count", 7),
     "RESPONSES_MAX_AGE_S": ("60", "responses_max_age_s", 60),
+    "JWT_ALGORITHMS": ('["ES256"]', "jwt_algorithms", ["ES256"]),
+    "JWT_SCOPES_CLAIM": ("scp", "jwt_scopes_claim", "scp"),
+    "JWT_SCOPE_PREFIX": ("hayhooks:", "jwt_scope_prefix", "hayhooks:"),
+    "JWT_LEEWAY_S": ("5", "jwt_leeway_s", 5.0),
     "ALLOWED_HOSTS": ('["a.example"]', "allowed_hosts", ["a.example"]),
+}
+TOGETHER = {  # one without the others is refused
+    "HAYHOOKS_JWT_ISSUER": ("https://login.example", "jwt_issuer"),
+    "HAYHOOKS_JWT_AUDIENCE": ("hayhooks", "jwt_audience"),
+    "HAYHOOKS_JWT_JWKS_URL": ("https://keys.example", "jwt_jwks_url"),
 }
 DEFAULTS = {
     "host": "localhost", "port": 1416, "pipelines_dir": "./pipelines", "root_path": "", "additional_python_path": "",
@@ -82,10 +91,17 @@ def test_a_variable_of_the_environment_is_read(name: str, monkeypatch: pytest.Mo
     assert getattr(load(), field) == value
 
 
+def test_variables_that_belong_together_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, (text, _) in TOGETHER.items():
+        monkeypatch.setenv(name, text)
+    settings = load()
+    assert [getattr(settings, field) for _, field in TOGETHER.values()] == [text for text, _ in TOGETHER.values()]
+
+
 def test_every_setting_is_in_this_list() -> None:
-    assert {field for _, field, _ in CONTRACT.values()} | {"admin_key", "require_login"} == set(
-        AppSettings.model_fields
-    )
+    alone = {field for _, field, _ in CONTRACT.values()}
+    others = {field for _, field in TOGETHER.values()} | {"admin_key", "require_login"}
+    assert alone | others == set(AppSettings.model_fields)
 
 
 def test_variables_of_a_dotenv_file_in_a_directory_above_are_read(tmp_path: Path) -> None:

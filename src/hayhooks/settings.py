@@ -2,23 +2,30 @@
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import find_dotenv
 from pydantic import (
     AliasChoices,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )  # fmt: skip
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 _MB = 1024 * 1024
+_JWT_ALGORITHMS = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "ES256K", "EdDSA"}
+)
 _OTHER_LEVELS = {"WARN": "WARNING", "FATAL": "CRITICAL", "NOTSET": "TRACE"}  # as the standard library says them
 
 
@@ -113,7 +120,8 @@ class AppSettings(BaseSettings):
 
     admin_key: SecretStr | None = Field(
         default=None,
-        description="Key that deploying and undeploying ask for. Needed when the server listens beyond loopback.",
+        description="Key that may do everything. Without it, a server that listens beyond loopback or requires a login "
+        "makes one at its first start, and shows it once.",
     )
     require_login: bool | None = Field(
         default=None,
@@ -123,6 +131,44 @@ class AppSettings(BaseSettings):
     allowed_hosts: list[str] = Field(
         default_factory=list,
         description="Host names besides loopback by which a server on loopback may be managed, as behind a proxy.",
+    )
+    jwt_issuer: str = Field(
+        default="",
+        description="Issuer (`iss`) of the JSON Web Tokens that callers may show, to the letter. Empty: none may.",
+    )
+    jwt_audience: str = Field(
+        default="", description="Audience (`aud`) that tokens must be for; several are separated by commas."
+    )
+    jwt_jwks_url: str = Field(
+        default="",
+        description="Where the issuer's signing keys are. Empty: its `/.well-known/openid-configuration` says it.",
+    )
+    jwt_algorithms: list[str] = Field(
+        default_factory=lambda: [
+            "RS256",
+            "RS384",
+            "RS512",
+            "PS256",
+            "PS384",
+            "PS512",
+            "ES256",
+            "ES384",
+            "ES512",
+            "EdDSA",
+        ],
+        description="Signature algorithms that tokens may use; those with a shared secret are not among them.",
+    )
+    jwt_scopes_claim: str = Field(
+        default="scope",
+        description="Claim of a token with its scopes: a list, or a text with spaces. Dots lead into objects, as in "
+        "`realm_access.roles`.",
+    )
+    jwt_scope_prefix: str = Field(
+        default="",
+        description="Only those scopes of a token count that begin with this, which is left out: `hayhooks:`.",
+    )
+    jwt_leeway_s: NonNegativeFloat = Field(
+        default=30.0, le=300, description="Seconds that the issuer's clock and this one may differ."
     )
     show_tracebacks: bool = Field(default=False, description="Errors carry the traceback of the user's code.")
 
@@ -166,15 +212,53 @@ class AppSettings(BaseSettings):
     def _empty_is_none(cls, key: SecretStr | None) -> SecretStr | None:
         return key if key is not None and key.get_secret_value() else None
 
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _are_public_key_algorithms(cls, algorithms: list[str]) -> list[str]:
+        # With one for shared secrets, whoever knows the public key could sign (RFC 8725, section 2.1).
+        if not algorithms or not set(algorithms) <= _JWT_ALGORITHMS:
+            raise ValueError(f"must be some of {', '.join(sorted(_JWT_ALGORITHMS))}")
+        return algorithms
+
+    @model_validator(mode="after")
+    def _knows_whose_tokens(self) -> "AppSettings":
+        if not self.jwt_issuer:
+            for name in ("jwt_audience", "jwt_jwks_url"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"HAYHOOKS_{name.upper()} is set, and HAYHOOKS_JWT_ISSUER is not: set both or none"
+                    )
+            return self
+        if not self.jwt_audiences:
+            raise ValueError(
+                "HAYHOOKS_JWT_AUDIENCE must be set with HAYHOOKS_JWT_ISSUER: otherwise tokens that the issuer made "
+                "for other services would open this one"
+            )
+        variable = "HAYHOOKS_JWT_JWKS_URL" if self.jwt_jwks_url else "HAYHOOKS_JWT_ISSUER"
+        if not is_safe_source(self.jwt_jwks_url or self.jwt_issuer):
+            raise ValueError(f"{variable} must be an https:// URL, or http:// on this machine: keys come from there")
+        missing = [name for name in ("jwt", "cryptography") if find_spec(name) is None]
+        if missing:
+            raise ValueError(
+                f"HAYHOOKS_JWT_ISSUER needs packages that are not installed ({', '.join(missing)}): "
+                "pip install 'hayhooks[jwt]'"
+            )
+        return self
+
     @field_validator("root_path")
     @classmethod
     def _has_a_slash(cls, path: str) -> str:
         return "/" + path.strip("/") if path.strip("/") else ""
 
     @property
+    def jwt_audiences(self) -> list[str]:
+        """The audiences one by one."""
+        return [audience.strip() for audience in self.jwt_audience.split(",") if audience.strip()]
+
+    @property
     def requires_login(self) -> bool:
         """Whether runs need a key or token where a deployment says nothing of it."""
-        return bool(self.require_login)
+        return bool(self.jwt_issuer) if self.require_login is None else self.require_login
 
     @property
     def state_path(self) -> Path:
@@ -196,7 +280,7 @@ def load(**given: Any) -> AppSettings:
     try:
         return AppSettings(_env_file=env_file, **chosen)  # type: ignore[call-arg]
     except ValidationError as error:
-        lines = [f"{_variable(found['loc'])}: {_reason(found)}" for found in error.errors(include_url=False)]
+        lines = [_fault(found) for found in error.errors(include_url=False)]
         raise InvalidSettings("; ".join(lines)) from None
     except SettingsError as error:
         field = re.search(r'field "(\w+)"', str(error))
@@ -204,6 +288,24 @@ def load(**given: Any) -> AppSettings:
         raise InvalidSettings(f'{name} must be JSON, for example ["one", "two"].') from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"Cannot read {env_file}: {error}") from None
+
+
+def is_safe_source(url: str) -> bool:
+    """Whether what comes from *url* is what its host sent: https, or this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme == "http":
+        return host == "localhost" or (host.replace(".", "").isdigit() and host.startswith("127.")) or host == "::1"
+    return parts.scheme == "https" and bool(host)
+
+
+def _fault(found: Any) -> str:
+    if not found["loc"]:  # several variables together, which the message names
+        return str(found["msg"]).removeprefix("Value error, ")
+    return f"{_variable(found['loc'])}: {_reason(found)}"
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

@@ -5,10 +5,12 @@ import sys
 from loguru import logger as log
 
 from hayhooks.core.errors import HayhooksError, RunFailed
+from hayhooks.core.keys import APIKey
+from hayhooks.core.principal import Principal
 from hayhooks.core.run import Run
 from hayhooks.settings import AppSettings
 
-__all__ = ["configure_logging", "log", "log_error", "log_run"]
+__all__ = ["configure_logging", "log", "log_error", "log_key", "log_run"]
 
 _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</level> | {message}"
 
@@ -30,6 +32,12 @@ def log_run(run: Run, error: BaseException | None) -> None:
         log.opt(exception=cause).error(
             "Run {} of {} ({}, {}) failed", run.context.run_id, run.context.deployment, run.entry_name, run.via
         )
+
+
+def log_key(what: str, key: APIKey, caller: Principal) -> None:
+    """Log who has made or revoked which API key."""
+    scopes = ", ".join(sorted(key.scopes))
+    log.info("API key {!r} ({}) for {} was {} by {} ({})", key.name, key.id, scopes, what, caller.name, caller.id)
 
 
 def log_error(what: str, error: BaseException) -> None:

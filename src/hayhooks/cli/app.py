@@ -7,6 +7,7 @@ import click
 from hayhooks._version import __version__
 from hayhooks.cli.completion import completion
 from hayhooks.cli.connection import connection_options
+from hayhooks.cli.keys import keys
 from hayhooks.cli.pipeline import pipeline
 from hayhooks.cli.run import run
 from hayhooks.cli.status import status
@@ -28,6 +29,7 @@ def cli(context: click.Context) -> None:
 cli.add_command(run)
 cli.add_command(status)
 cli.add_command(pipeline)
+cli.add_command(keys)
 cli.add_command(completion)
 
 

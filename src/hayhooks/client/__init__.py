@@ -3,6 +3,7 @@
 from hayhooks.client.answers import Deployed, DeploymentStatus, RunAnswer, ServerStatus, Undeployed
 from hayhooks.client.api import Client
 from hayhooks.client.errors import BrokenAnswer, ClientError, InvalidClientRequest, ServerRefused, ServerUnreachable
+from hayhooks.client.keys import CreatedKey, KeyInfo
 from hayhooks.client.multipart import Content, Upload
 from hayhooks.client.transport import Answer
 
@@ -12,9 +13,11 @@ __all__ = [
     "Client",
     "ClientError",
     "Content",
+    "CreatedKey",
     "Deployed",
     "DeploymentStatus",
     "InvalidClientRequest",
+    "KeyInfo",
     "RunAnswer",
     "ServerRefused",
     "ServerStatus",

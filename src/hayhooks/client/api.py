@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from hayhooks.client.answers import Deployed, DeploymentStatus, RunAnswer, ServerStatus, Undeployed, server_status
 from hayhooks.client.errors import BrokenAnswer, ServerRefused
+from hayhooks.client.keys import CreatedKey, KeyInfo, key_info
 from hayhooks.client.multipart import Body, Content, Upload, content_bytes, form_body, json_body, read_content
 from hayhooks.client.sse import event_texts, texts
 from hayhooks.client.transport import Answer, Transport
@@ -161,6 +162,43 @@ class Client:
         params = params or {}
         body = form_body(_form_fields(params), files) if files else json_body(params)
         return self._transport.request("POST", f"/{_segment(name)}/run", body)
+
+    def keys(self) -> tuple[KeyInfo, ...]:
+        """All API keys of the server, also those that do not work any more."""
+        found = self._transport.request("GET", "/keys", accept="application/json").json()
+        if not isinstance(found, list):
+            raise BrokenAnswer("The answer is no list of keys. Is it Hayhooks?")
+        return tuple(key_info(key) for key in found)
+
+    def create_key(
+        self,
+        name: str,
+        scopes: Sequence[str],
+        *,
+        expires_in_s: float | None = None,
+        requests_per_minute: int | None = None,
+        max_concurrent_runs: int | None = None,
+    ) -> CreatedKey:
+        """Make an API key; only this answer has what its holder sends."""
+        body = {
+            "name": name,
+            "scopes": list(scopes),
+            "expires_in_s": expires_in_s,
+            "requests_per_minute": requests_per_minute,
+            "max_concurrent_runs": max_concurrent_runs,
+        }
+        try:
+            made = self._post("/keys", json_body(body))
+        except ServerRefused as refused:
+            if refused.status == 409:
+                refused.hint = None  # unlike deployments, keys are not overwritten
+            raise
+        return CreatedKey(key_info(made), str(made["key"]))
+
+    def revoke_key(self, key_id: str) -> KeyInfo:
+        """Revoke an API key, for good."""
+        path = f"/keys/{_segment(key_id)}"
+        return key_info(_object(self._transport.request("DELETE", path, accept="application/json")))
 
     def _get(self, path: str) -> Mapping[str, Any]:
         return _object(self._transport.request("GET", path, accept="application/json"))

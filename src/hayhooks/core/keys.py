@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from hayhooks.core.errors import Forbidden, InvalidKey
 from hayhooks.core.principal import CallerLimits, Principal, check_scope
@@ -55,6 +55,21 @@ class APIKey:
     def is_opened_by(self, given: bytes) -> bool:
         """Whether *given* is this key's text; takes as long whether it is or not."""
         return hmac.compare_digest(hashlib.sha256(given).digest(), self.digest)
+
+    def described(self, now_s: float) -> dict[str, Any]:
+        """What may be told of it, as JSON: neither the key nor its digest."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "state": self.state(now_s),
+            "scopes": sorted(self.scopes),
+            "requests_per_minute": self.requests_per_minute,
+            "max_concurrent_runs": self.max_concurrent_runs,
+            "created_at": self.created_s,
+            "created_by": self.created_by,
+            "expires_at": self.expires_s,
+            "revoked_at": self.revoked_s,
+        }
 
     @property
     def principal(self) -> Principal:

@@ -14,6 +14,7 @@ from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.files import FileStore
 from hayhooks.core.haystack.convert import usage_of
 from hayhooks.core.principal import Principal
+from hayhooks.core.quotas import Quotas
 from hayhooks.core.registry import Live, Registry
 
 _process = os.urandom(4).hex()
@@ -29,12 +30,14 @@ class Run:
 
     __slots__ = (
         "_call",
+        "_counted",
         "_files",
         "_find",
         "_invocation",
         "_listener",
         "_live",
         "_name",
+        "_quotas",
         "_registry",
         "_timeout",
         "context",
@@ -53,12 +56,15 @@ class Run:
         listener: Callable[["Run", BaseException | None], None] | None = None,
         files: FileStore | None = None,
         find: Callable[[str, Principal], Any] | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self._registry = registry
         self._name = name
         self._call = call
         self._listener = listener
         self._files = files
+        self._quotas = quotas
+        self._counted: Principal | None = None  # the caller whose quota this run uses
         self._find = find  # raises for who may not call
         self._invocation: Invocation | None = None
         self._timeout: asyncio.Timeout | None = None
@@ -66,9 +72,17 @@ class Run:
         self.via = via
 
     async def __aenter__(self) -> "Run":
+        caller = self._call.caller
         if self._find is not None:  # whatever the surface has looked up: no way to a run goes around this
-            self._find(self._name, self._call.caller)
-        live = self._live = self._registry.lease(self._name)
+            self._find(self._name, caller)
+        if caller.limits is not None and self._quotas is not None:
+            self._quotas.enter(caller)
+            self._counted = caller
+        try:
+            live = self._live = self._registry.lease(self._name)
+        except BaseException:
+            self._leave_quota()
+            raise
         try:
             deployment = live.deployment
             entry = deployment.entries.get(self.entry_name)
@@ -91,6 +105,7 @@ class Run:
                 raise
         except BaseException:
             live.release()
+            self._leave_quota()
             raise
         return self
 
@@ -167,6 +182,12 @@ class Run:
     def _release(self) -> None:
         self._live.release_slot()
         self._live.release()
+        self._leave_quota()
+
+    def _leave_quota(self) -> None:
+        if self._counted is not None and self._quotas is not None:
+            self._quotas.leave(self._counted)
+            self._counted = None
 
     async def _leave_timeout(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -13,6 +13,7 @@ from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFou
 from hayhooks.core.files import FileStore
 from hayhooks.core.names import check_name
 from hayhooks.core.principal import Action, Principal
+from hayhooks.core.quotas import Quotas
 from hayhooks.core.registry import Live, Registry
 from hayhooks.core.run import Run
 from hayhooks.core.store import Found, Store
@@ -26,7 +27,7 @@ class Runtime:
 
     *on_run_end* is told of every run and what ended it; *on_error* of what no caller waits for. *on_change* is told
     of each deploy (name, version) and undeploy (name, None) that was asked for here, before the caller is answered.
-    Runs read from *files* what callers have uploaded. *access* says who may call what.
+    Runs read from *files* what callers have uploaded. *access* says who may call what, *quotas* how much of it.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Runtime:
         engine: Engine,
         *,
         files: FileStore | None = None,
+        quotas: Quotas | None = None,
         access: Access = OPEN,
         on_run_end: RunListener | None = None,
         on_error: Callable[[str, BaseException], None] | None = None,
@@ -44,6 +46,7 @@ class Runtime:
         self._store = store
         self._engine = engine
         self._files = files
+        self._quotas = quotas
         self._access = access
         self._hides: tuple[int, bool] = (-1, False)
         self._on_run_end = on_run_end
@@ -119,7 +122,7 @@ class Runtime:
 
     def run(self, name: str, entry: str, call: Call, *, via: str) -> Run:
         """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told."""
-        return Run(self._registry, name, entry, call, via, self._on_run_end, self._files, self.find)
+        return Run(self._registry, name, entry, call, via, self._on_run_end, self._files, self.find, self._quotas)
 
     async def start(self, workers: int = 4) -> None:
         """Deploy everything that the store says should be live, *workers* at a time.

@@ -16,8 +16,10 @@ from hayhooks import settings as settings_module
 from hayhooks._version import __version__
 from hayhooks.core.access import Access
 from hayhooks.core.deployment import Limits
+from hayhooks.core.quotas import Quotas
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
+from hayhooks.server.admin_key import open_keys
 from hayhooks.server.dispatch import Callers, Dispatch, Door
 from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
@@ -27,16 +29,18 @@ from hayhooks.server.openapi import OpenAPI
 from hayhooks.server.reconcile import Reconciler, Shared, SharedStore, is_gone_worker
 from hayhooks.server.reload import following_directory
 from hayhooks.server.state_directory import state_directory
+from hayhooks.server.tokens import tokens_of
 from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.keys import SQLiteKeys
 from hayhooks.store.responses import SQLiteResponses
 from hayhooks.surfaces import admin, rest
+from hayhooks.surfaces import keys as keys_surface
 from hayhooks.surfaces._http import HTTPOptions, caller_of, refuse, send_bytes, send_json
 from hayhooks.surfaces.anthropic import surface as anthropic
 from hayhooks.surfaces.openai import surface as openai
-from hayhooks.telemetry import log, log_error, log_run
+from hayhooks.telemetry import log, log_error, log_key, log_run
 
 _REFUSE = refuse(HTTPOptions())
 _FINISH_S = 5  # for background responses, after connections have had the graceful time-out
@@ -67,7 +71,7 @@ class HayhooksApp(FastAPI):
         self._documents = OpenAPI(
             lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
             super().openapi,
-            needs_admin_key=settings.admin_key is not None or settings.requires_login,
+            needs_admin_key=settings.admin_key is not None or settings.requires_login or not is_loopback(settings.host),
         )
         self._dispatch: Dispatch | None = None
         # Variables by which OpenTelemetry loads a provider of its own accord.
@@ -182,6 +186,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         store,
         engine,
         files=files,
+        quotas=Quotas(),
         access=Access(settings.requires_login),
         on_run_end=log_run,
         on_error=log_error,
@@ -195,11 +200,13 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         events=settings.events,
     )
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
-    keys = SQLiteKeys(directory / "state.db")
-    callers = Identities(keys, admin_key)
+    # Of several processes only the first makes an admin key: it is shown once.
+    keys = SQLiteKeys(directory / "state.db") if app.is_shared else open_keys(directory, settings)
+    callers = Identities(keys, admin_key, tokens_of(settings))
+    listens_beyond = not is_loopback(settings.host)
     guard = Guard(
-        needs_key=admin_key is not None or settings.requires_login,
-        listens_beyond=not is_loopback(settings.host),
+        needs_key=admin_key is not None or settings.requires_login or listens_beyond,
+        listens_beyond=listens_beyond,
         requires_login=settings.requires_login,
         allowed_hosts=settings.allowed_hosts,
         origins=settings.cors_allow_origins,
@@ -213,8 +220,9 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
-        stack.callback(keys.close)
         stack.callback(files.close)
+        stack.callback(keys.close)
+        keys_handlers = await stack.enter_async_context(keys_surface.serve(keys, options, log_key))
         responses = response_store(directory, settings)
         stack.callback(responses.close)
         stack.push_async_callback(runtime.stop)
@@ -238,6 +246,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             **dict.fromkeys(anthropic.SHARED, _either(anthropic.is_ours, messages, api)),
             **{name: Door(admin_handlers[name], refuse_rest, guard.check_read, True) for name in admin.READS},
             **{name: Door(admin_handlers[name], refuse_rest, guard.check_change, True) for name in admin.CHANGES},
+            **{name: Door(handler, refuse_rest, guard.check_admin, True) for name, handler in keys_handlers.items()},
         }
         verbs = {verb: Door(handler, refuse_rest) for verb, handler in rest_handlers.items()}
         app.open(runtime, callers, prefixes, {**verbs, "chat": Door(openai_handlers["chat"], refuse_openai)})

@@ -10,6 +10,8 @@ from hayhooks.core.aio import in_thread
 from hayhooks.core.errors import Unauthorized, Unavailable
 from hayhooks.core.keys import PREFIX, APIKey, KeyStore, id_in
 from hayhooks.core.principal import ADMIN, ANONYMOUS, Principal
+from hayhooks.server.tokens import PREFIX as TOKEN_PREFIX
+from hayhooks.server.tokens import Tokens
 from hayhooks.telemetry import log_error
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -24,19 +26,21 @@ class Identities:
     A credential of nobody's known form is nobody's: clients that must send some key send ``sk-anything`` to open
     servers. Whether nobody may do what they ask for is decided elsewhere.
 
-    All keys of *keys* are in memory. What other processes change there is seen within ``LOOK_S``, a new key at once.
-    While the store cannot be read, what is in memory counts.
+    Tokens of an issuer are checked by *tokens*. All keys of *keys* are in memory. What other processes change there is
+    seen within ``LOOK_S``, a new key at once. While the store cannot be read, what is in memory counts.
     """
 
     def __init__(
         self,
         keys: KeyStore,
         admin_key: str | None = None,
+        tokens: Tokens | None = None,
         *,
         clock: Callable[[], float] = time.time,
         on_error: Callable[[str, BaseException], None] = log_error,
     ) -> None:
         self._keys = keys
+        self._tokens = tokens
         self._admin = hashlib.sha256(admin_key.encode()).digest() if admin_key else None
         self._admin_looks_like_one = (admin_key or "").encode().startswith(PREFIX)
         self._clock = clock
@@ -47,6 +51,7 @@ class Identities:
         self._has_news = True  # the table is not what the store has by now
         self._look_again_s = 0.0
         self._is_failing = False
+        self._waits_for_tokens = False  # or else for keys: what the last look that found nothing lacked
         self._reading: asyncio.Task[None] | None = None
 
     def known(self, headers: Headers) -> Principal | None:
@@ -68,7 +73,10 @@ class Identities:
             found = self._look(headers, may_wait=True)
             if found is not None:
                 return found
-            await self._read_keys()
+            if self._waits_for_tokens and self._tokens is not None:
+                await self._tokens.fetch()
+            else:
+                await self._read_keys()
         found = self._look(headers, may_wait=False)
         if found is None:
             raise Unavailable("Keys cannot be checked at the moment. Try again later.")
@@ -98,7 +106,9 @@ class Identities:
         return ours[0] if ours else None
 
     def _is_ours(self, given: bytes) -> bool:
-        return given.startswith(PREFIX) or self._is_admin(given)
+        if given.startswith(PREFIX) or self._is_admin(given):
+            return True
+        return self._tokens is not None and self._tokens.is_ours(given)
 
     def _is_admin(self, given: bytes) -> bool:
         # Of digests, the comparison tells not even the length.
@@ -107,10 +117,16 @@ class Identities:
     def _caller_with(self, given: bytes, may_wait: bool) -> Principal | None:
         if given.startswith(PREFIX) and not (self._admin_looks_like_one and self._is_admin(given)):
             return self._holder(given, may_wait)
-        return ADMIN if self._is_admin(given) else ANONYMOUS
+        if self._is_admin(given):
+            return ADMIN
+        if self._tokens is not None and given.startswith(TOKEN_PREFIX):
+            self._waits_for_tokens = True
+            return self._tokens.known(given)
+        return ANONYMOUS
 
     def _holder(self, given: bytes, may_wait: bool) -> Principal | None:
         """Whose API key *given* is."""
+        self._waits_for_tokens = False
         if may_wait and self._is_stale():
             return None
         found = self._table.get(id_in(given)) if self._table is not None else None
@@ -147,11 +163,7 @@ class Identities:
         """Read all keys once, for everybody who waits for that."""
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._read())
-            self._reading.add_done_callback(self._end_reading)
         await asyncio.shield(self._reading)  # others wait for it, too
-
-    def _end_reading(self, _: "asyncio.Task[None]") -> None:
-        self._reading = None
 
     async def _read(self) -> None:
         try:
@@ -161,6 +173,8 @@ class Identities:
         except Exception as error:  # a boundary: the next look may succeed
             self._fail(error)
             return
+        finally:
+            self._reading = None
         self._table = {key.id.encode(): (key, key.principal) for key in keys}
         self._own_changes, self._counter = own_changes, counter
         self._look_again_s = time.monotonic() + LOOK_S

@@ -14,7 +14,6 @@ from starlette.types import ASGIApp
 
 from hayhooks import settings as settings_module
 from hayhooks.server.app import HayhooksApp
-from hayhooks.server.guard import is_loopback
 from hayhooks.server.sockets import CannotListen, bind, cannot_listen
 from hayhooks.settings import AppSettings, InvalidSettings
 from hayhooks.telemetry import configure_logging, log
@@ -96,11 +95,6 @@ def announce(settings: AppSettings, sockets: Sequence[socket.socket]) -> None:
     """Say in the log where the server listens."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     log.info("Listening on http://{}:{}{} (docs at /docs)", host, sockets[0].getsockname()[1], settings.root_path)
-    if not is_loopback(settings.host) and settings.admin_key is None:
-        log.warning(
-            "Listening beyond loopback without an admin key: deploying and undeploying are refused. "
-            "Set HAYHOOKS_ADMIN_KEY to allow them to those who know it."
-        )
 
 
 def run_app(app: ASGIApp, *, host: str | None = None, port: int | None = None) -> None:

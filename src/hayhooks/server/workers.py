@@ -15,6 +15,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
+from hayhooks.server.admin_key import open_keys
 from hayhooks.server.app import HayhooksApp, response_store
 from hayhooks.server.main import CLOSING_S, announce, prepare, run_server
 from hayhooks.server.reconcile import Shared
@@ -40,6 +41,7 @@ def run_workers(given: dict[str, Any], settings: AppSettings, sockets: Sequence[
     store.find()
     store.close()
     Shared.forget(directory)
+    open_keys(directory, settings).close()
     responses = response_store(directory, settings)
     try:
         fail_orphans(responses, lambda _: True)

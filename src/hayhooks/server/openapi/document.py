@@ -13,7 +13,7 @@ from hayhooks.server.openapi.words import ERROR, OPENAI_ERROR
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _KEPT_BODIES = 4
 _KEPT_PARTIAL = 16  # views of callers who may see a part
-_MANAGEMENT = ("/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}")
+_MANAGEMENT = ("/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}", "/keys", "/keys/{key_id}")
 
 Part = tuple[dict[str, Any], dict[str, Any]]  # paths, schemas
 
@@ -80,7 +80,8 @@ class OpenAPI:
         schemas = fixed_schemas()
         if self._needs_admin_key:
             for path in _MANAGEMENT:
-                paths[path]["post"]["security"] = [{"AdminKey": []}]
+                for operation in paths[path].values():
+                    operation["security"] = [{"AdminKey": []}]
         parts: dict[str, tuple[Deployment, Part]] = {}
         taken: set[str] = set()
         for name, deployment in sorted(deployments.items()):
