@@ -22,12 +22,14 @@ _serial = itertools.count(1)
 class Run:
     """``async with runtime.run(...) as run:`` then either ``await run.reply()`` or ``async for event in run``.
 
-    Entering takes a lease on the live version and waits for a slot; leaving stops the user's code when it still
-    runs. Lease and slot are given back when that code has really ended: for a thread, that may be later.
+    Entering takes a lease on the live version, or on the *chosen* one while it serves, and waits for a slot; leaving
+    stops the user's code when it still runs. Lease and slot are given back when that code has really ended: for a
+    thread, that may be later.
     """
 
     __slots__ = (
         "_call",
+        "_chosen",
         "_files",
         "_invocation",
         "_listener",
@@ -50,8 +52,10 @@ class Run:
         via: str,
         listener: Callable[["Run", BaseException | None], None] | None = None,
         files: FileStore | None = None,
+        chosen: Live | None = None,
     ) -> None:
         self._registry = registry
+        self._chosen = chosen
         self._name = name
         self._call = call
         self._listener = listener
@@ -62,7 +66,7 @@ class Run:
         self.via = via
 
     async def __aenter__(self) -> "Run":
-        live = self._live = self._registry.lease(self._name)
+        live = self._live = self._registry.lease(self._name, self._call.session, self._chosen)
         try:
             deployment = live.deployment
             entry = deployment.entries.get(self.entry_name)
@@ -156,7 +160,19 @@ class Run:
             self._release()
         if self._listener is not None:
             self._listener(self, error)
-        await self._leave_timeout(kind, error, trace)
+        if self._timeout is None and self._live.trial is None:
+            return
+        try:
+            await self._leave_timeout(kind, error, trace)
+        except RunTimeout as late:
+            self._note(late)
+            raise
+        self._note(error)
+
+    def _note(self, error: BaseException | None) -> None:
+        """Count the run when its version is on trial."""
+        if self._live.trial is not None:
+            self._live.trial.note(self._live, error)
 
     def _release(self) -> None:
         self._live.release_slot()

@@ -17,6 +17,7 @@ from hayhooks._version import __version__
 from hayhooks.core.deployment import Limits
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
+from hayhooks.server.canaries import CanaryReconciler, log_outcome
 from hayhooks.server.dispatch import Dispatch
 from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
@@ -29,7 +30,7 @@ from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.responses import SQLiteResponses
-from hayhooks.surfaces import admin, rest
+from hayhooks.surfaces import admin, canary, rest
 from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
 from hayhooks.surfaces.anthropic import surface as anthropic
 from hayhooks.surfaces.openai import surface as openai
@@ -126,7 +127,7 @@ class HayhooksApp(FastAPI):
         assert self._dispatch is not None
         dispatch = self._dispatch
         dispatch.prefixes = {**prefixes, "openapi.json": self._answer_openapi}
-        dispatch.closed = frozenset(admin.PREFIXES)
+        dispatch.closed = frozenset((*admin.PREFIXES, canary.PREFIX))
         dispatch.verbs = verbs
 
     async def _answer_openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,6 +148,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
     store = SharedStore(*where, Shared(directory)) if app.is_shared else FollowedStore(*where)
     reconciler = Reconciler(store) if isinstance(store, SharedStore) else None
+    canary_reconciler = CanaryReconciler(store, directory) if isinstance(store, SharedStore) else None
     engine = InlineEngine(
         store.place,
         Limits(settings.max_concurrent_runs, settings.max_queued_runs, settings.run_timeout_s),
@@ -165,6 +167,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         on_run_end=log_run,
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
+        on_canary_change=canary_reconciler.settle if canary_reconciler is not None else None,
+        on_canary_end=log_outcome,
     )
     options = HTTPOptions(
         max_body_bytes=settings.max_body_bytes,
@@ -185,6 +189,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     gc.freeze()
     async with AsyncExitStack() as stack:
         admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
+        canary_api = await stack.enter_async_context(canary.serve(runtime, options))
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
@@ -209,10 +214,15 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             **dict.fromkeys(anthropic.SHARED, _either(anthropic.is_ours, anthropic_api, openai_handlers["api"])),
             **{prefix: _reading(guard, admin_handlers[prefix], options) for prefix in admin.READS},
             **{prefix: _changing(guard, admin_handlers[prefix], options) for prefix in admin.CHANGES},
+            canary.PREFIX: _either(
+                canary.is_read, _reading(guard, canary_api, options), _changing(guard, canary_api, options)
+            ),
         }
         app.open(runtime, prefixes, {**rest_handlers, "chat": openai_handlers["chat"]})
         if reconciler is not None:
             await stack.enter_async_context(reconciler.following(runtime))
+        if canary_reconciler is not None:
+            await stack.enter_async_context(canary_reconciler.following(runtime))
         if begin_reloading is not None:
             begin_reloading()
         log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)

@@ -12,7 +12,15 @@ from hayhooks.server.openapi.words import ERROR, OPENAI_ERROR
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _KEPT_BODIES = 4
-_MANAGEMENT = ("/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}")
+_MANAGEMENT = (
+    "/deploy_files",
+    "/deploy-yaml",
+    "/deploy",
+    "/undeploy/{pipeline_name}",
+    "/canary/{pipeline_name}",
+    "/canary/{pipeline_name}/promote",
+    "/canary/{pipeline_name}/abort",
+)
 
 Part = tuple[dict[str, Any], dict[str, Any]]  # paths, schemas
 

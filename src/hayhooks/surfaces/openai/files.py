@@ -14,16 +14,12 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.aio import in_thread
+from hayhooks.core.context import Session
 from hayhooks.core.deployment import Call, Upload
-from hayhooks.core.errors import (
-    DeploymentNotFound,
-    EntryNotFound,
-    KeptFileNotFound,
-    RunFailed,
-    TooLarge,
-)
+from hayhooks.core.errors import EntryNotFound, KeptFileNotFound, RunFailed, TooLarge
 from hayhooks.core.events import Raw, Result
 from hayhooks.core.files import FileStore, KeptFile, is_file_id, new_file_id, safe_filename
+from hayhooks.core.registry import Live
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import Header, HTTPOptions, caller_of, header, require, send_json
@@ -89,9 +85,10 @@ class Files:
                 raise invalid("purpose", "'purpose' must say what the file is for, such as user_data or assistants.")
             expires_after_s = _expires_after(fields)
             model = fields.get("model") or _query(scope).get("model")
-            taker = self._taker(model)
+            session = session_of(scope)
+            taker = self._taker(model, session)
             if taker is not None:
-                await self._hand_over(taker, upload, purpose, scope, receive, send)
+                await self._hand_over(taker, session, upload, purpose, scope, receive, send)
                 return
             kept = await in_thread(
                 self._store.keep,
@@ -123,29 +120,28 @@ class Files:
                 raise too_large
             yield dict(fields), files[0]
 
-    def _taker(self, model: str | None) -> str | None:
-        """The deployment that takes an upload over: the one that is named, or else the only one there is.
+    def _taker(self, model: str | None, session: Session) -> Live | None:
+        """The version that takes an upload over: of the deployment that is named, or else of the only one there is.
 
         Raises:
             DeploymentNotFound, EntryNotFound: The one that is named does not.
         """
         if model:
-            live = self._runtime.live.get(model)
-            if live is None:
-                raise DeploymentNotFound(model)
-            if ENTRY not in live.deployment.entries:
+            chosen = self._runtime.choose(model, session)
+            if ENTRY not in chosen.deployment.entries:
                 raise EntryNotFound(model, "upload hook")
-            return model
+            return chosen
         revision, takers = self._takers
         if revision != self._runtime.revision:
             revision = self._runtime.revision
             takers = tuple(name for name, found in self._runtime.deployments.items() if ENTRY in found.entries)
             self._takers = (revision, takers)
-        return takers[0] if len(takers) == 1 else None
+        return self._runtime.choose(takers[0], session) if len(takers) == 1 else None
 
     async def _hand_over(
-        self, name: str, upload: Upload, purpose: str, scope: Scope, receive: Receive, send: Send
+        self, chosen: Live, session: Session, upload: Upload, purpose: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
+        name = chosen.deployment.name
         now_s = time.time()
         kind = _media_type(upload.content_type)
         file = KeptFile(new_file_id(now_s), safe_filename(upload.filename), kind, upload.size, purpose, int(now_s))
@@ -157,10 +153,11 @@ class Files:
                 "purpose": purpose,
             },
             headers=scope["headers"],
-            session=session_of(scope),
+            session=session,
             caller=caller_of(scope),
         )
-        async with cancel_on_disconnect(receive), self._runtime.run(name, ENTRY, call, via=VIA) as run:
+        running = self._runtime.run(name, ENTRY, call, via=VIA, chosen=chosen)
+        async with cancel_on_disconnect(receive), running as run:
             reply = await run.reply()
             if isinstance(reply, Raw):
                 await reply.response(scope, receive, send)
