@@ -168,7 +168,7 @@ def is_shaped(answer: httpx.Response, path: str) -> bool:
 def test_every_route_asks_every_caller_for_the_right_key(closed: Closed) -> None:
     failures = []
     for method, path, target in routes(closed):
-        door = door_of(path)
+        door = "read" if method == "GET" and path.startswith("/canary/") else door_of(path)
         for caller in (
             None,
             "foreign",

@@ -251,6 +251,7 @@ def test_whatever_happens_no_slot_is_lost_and_no_limit_broken(
         for number, (move, which) in enumerate(moves):
             if move == "come":
                 asked.append(asyncio.ensure_future(come(number)))
+                await asyncio.sleep(0)  # it asks before anything else happens
             elif move == "leave" and asked:
                 asked[which % len(asked)].cancel()
             elif move == "end" and holding:

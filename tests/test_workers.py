@@ -163,3 +163,58 @@ def test_reload_works_in_every_worker(tmp_path: Path) -> None:
         (directory / "pipeline_wrapper.py").write_text(source(2))
         while numbers_and_processes(url, "edited")[0] != {"2"}:
             pass
+
+
+def test_all_workers_serve_the_same_canary_and_count_together(tmp_path: Path) -> None:
+    with running(tmp_path, *arguments()) as server:
+        url = server.wait_for(r"Listening on (http://\S+)")[1]
+
+        def counted(word: str) -> int:
+            """How many runs are counted by now, at the latest a moment after they have ended."""
+            return int(httpx.get(f"{url}/canary/tried", timeout=90).json().get(word) or 0)
+
+        assert deploy(url, "tried", 1).status_code == 200
+        assert deploy(url, "tried", 2, canary=50).status_code == 200
+        found = [answer.json()["result"].split() for answer in answers(url, "tried")]
+        assert {number for number, _ in found} == {"1", "2"}
+        assert len({process for number, process in found if number == "2"}) == COUNT
+        while counted("runs") + counted("stable_runs") < len(found):
+            pass
+        assert counted("runs") == [number for number, _ in found].count("2")
+        assert httpx.post(f"{url}/canary/tried", json={"percent": 99}, timeout=90).status_code == 200
+        assert [answer.json()["result"][0] for answer in answers(url, "tried")].count("2") >= 35
+        assert httpx.post(f"{url}/canary/tried/abort", timeout=90).status_code == 200
+        assert numbers_and_processes(url, "tried")[0] == {"1"}
+
+        assert deploy(url, "tried", 3, canary=50).status_code == 200
+        assert httpx.post(f"{url}/canary/tried/promote", timeout=90).status_code == 200
+        assert numbers_and_processes(url, "tried")[0] == {"3"}
+
+        failing = {"pipeline_wrapper.py": source(4).replace("return ", "raise ValueError(name) or ")}
+        body = {"name": "tried", "files": failing, "canary": 50, "min_runs": 12, "max_error_percent": 50}
+        assert httpx.post(f"{url}/deploy_files", json=body, timeout=90).status_code == 200
+        statuses: list[int] = []
+        while httpx.get(f"{url}/canary/tried", timeout=90).json()["state"] != "none":
+            statuses += [answer.status_code for answer in answers(url, "tried", 8)]
+        last = httpx.get(f"{url}/canary/tried", timeout=90).json()["last_outcome"]
+        assert (last["state"], last["is_automatic"]) == ("aborted", True)
+        assert 12 <= last["failures"] <= statuses.count(500)
+        server.wait_for("Canary .* of tried was aborted by the server: ")
+        while True:  # the other process has seen it, too, within a second
+            if {answer.status_code for answer in answers(url, "tried")} == {200}:
+                break
+
+
+def test_a_canary_that_another_worker_cannot_build_is_aborted_and_the_deploy_says_so(tmp_path: Path) -> None:
+    once = tmp_path / "once"
+    with running(tmp_path, *arguments()) as server:
+        url = server.wait_for(r"Listening on (http://\S+)")[1]
+        assert deploy(url, "shy", 1).status_code == 200
+        shy = f"open({str(once)!r}, 'x')\n" + source(2)
+        body = {"name": "shy", "files": {"pipeline_wrapper.py": shy}, "canary": 50}
+        answer = httpx.post(f"{url}/deploy_files", json=body, timeout=90)
+        assert answer.status_code == 422
+        assert "could not be built" in answer.json()["detail"]
+        server.wait_for("The canary of 'shy' could not be built")
+        while numbers_and_processes(url, "shy")[0] != {"1"}:
+            pass

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hayhooks.cli.canary import abort, canary, canary_options, check_canary_options, promote
 from hayhooks.cli.connection import (
     CommandFailed,
     complete_names,
@@ -26,7 +27,7 @@ yaml_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, 
 @click.group(short_help="Deploy, undeploy and run pipelines.")
 @connection_options
 def pipeline() -> None:
-    """Deploy, undeploy and run pipelines on a server."""
+    """Deploy, try, undeploy and run pipelines on a server."""
 
 
 @pipeline.command("deploy-files", short_help="Deploy a directory with a pipeline_wrapper.py.")
@@ -34,11 +35,20 @@ def pipeline() -> None:
 @click.option("--name", "-n", help="Name of the deployment. [default: the directory's]")
 @click.option("--overwrite", "-o", is_flag=True, help="Replace a deployment of that name.")
 @click.option("--skip-saving-files", "-s", is_flag=True, help="Serve it until the server stops, without keeping it.")
+@canary_options
 @json_option
 @connection_options
 @click.pass_context
 def deploy_files(
-    context: click.Context, directory: Path, name: str | None, overwrite: bool, skip_saving_files: bool, as_json: bool
+    context: click.Context,
+    directory: Path,
+    name: str | None,
+    overwrite: bool,
+    skip_saving_files: bool,
+    canary: int | None,
+    max_error_percent: float | None,
+    min_runs: int | None,
+    as_json: bool,
 ) -> None:
     """Deploy the files in DIRECTORY, which holds a pipeline_wrapper.py and whatever it needs.
 
@@ -48,6 +58,7 @@ def deploy_files(
     from hayhooks.cli.sources import UnusableDirectory, directory_files
 
     name = name or directory.resolve().name
+    plan = check_canary_options(canary, max_error_percent, min_runs)
     try:
         files = directory_files(directory, environment_of_command().files_to_ignore_patterns)
         size = sum(path.stat().st_size for path in files.values())
@@ -56,7 +67,7 @@ def deploy_files(
     count = f"{len(files)} file{'s' if len(files) > 1 else ''}, {human_bytes(size)}"
     with server_client(context, manages=True) as client:
         with waiting(f"Deploying {name!r}: {count}"):
-            deployed = client.deploy_files(name, files, overwrite=overwrite, save_files=not skip_saving_files)
+            deployed = client.deploy_files(name, files, overwrite=overwrite, save_files=not skip_saving_files, **plan)
         _print_deployed(client, deployed, as_json)
 
 
@@ -67,6 +78,7 @@ def deploy_files(
 @click.option("--description", help="What it does, for the API's documentation and for tools.")
 @click.option("--skip-mcp", is_flag=True, help="Do not offer it as an MCP tool.")
 @click.option("--save-file/--no-save-file", default=True, show_default=True, help="Keep it when the server restarts.")
+@canary_options
 @json_option
 @connection_options
 @click.pass_context
@@ -78,11 +90,15 @@ def deploy_yaml(
     description: str | None,
     skip_mcp: bool,
     save_file: bool,
+    canary: int | None,
+    max_error_percent: float | None,
+    min_runs: int | None,
     as_json: bool,
 ) -> None:
     """Deploy the pipeline YAML in FILE, which declares its inputs and outputs."""
     name = name or file.stem
     source_code = _text(file)
+    plan = check_canary_options(canary, max_error_percent, min_runs)
     with server_client(context, manages=True) as client:
         with waiting(f"Deploying {name!r}"):
             deployed = client.deploy_yaml(
@@ -92,6 +108,7 @@ def deploy_yaml(
                 description=description,
                 skip_mcp=True if skip_mcp else None,  # None: the YAML may say so itself
                 save_file=save_file,
+                **plan,
             )
         _print_deployed(client, deployed, as_json)
 
@@ -130,7 +147,8 @@ def undeploy(context: click.Context, name: str, as_json: bool) -> None:
         print_done(f"Undeployed {undeployed.name!r}.")
 
 
-pipeline.add_command(run)
+for command in (run, canary, promote, abort):
+    pipeline.add_command(command)
 
 
 def _print_deployed(client: "Client", deployed: "Deployed", as_json: bool) -> None:
@@ -138,7 +156,9 @@ def _print_deployed(client: "Client", deployed: "Deployed", as_json: bool) -> No
         print_json(deployed.raw)
     else:
         where = f" at {client.url}{deployed.endpoint}" if deployed.endpoint else ""
-        print_done(f"Deployed {deployed.name!r}{where}")
+        canary = deployed.raw.get("canary")
+        share = f" as a canary with {canary['percent']} % of the runs" if canary else ""
+        print_done(f"Deployed {deployed.name!r}{share}{where}")
 
 
 def _text(file: Path) -> str:

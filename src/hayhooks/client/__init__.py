@@ -1,6 +1,14 @@
 """A typed client of the Hayhooks server, on the standard library alone: it is imported in milliseconds."""
 
-from hayhooks.client.answers import Deployed, DeploymentStatus, RunAnswer, ServerStatus, Undeployed
+from hayhooks.client.answers import (
+    CanaryEnded,
+    CanaryStatus,
+    Deployed,
+    DeploymentStatus,
+    RunAnswer,
+    ServerStatus,
+    Undeployed,
+)
 from hayhooks.client.api import Client
 from hayhooks.client.errors import BrokenAnswer, ClientError, InvalidClientRequest, ServerRefused, ServerUnreachable
 from hayhooks.client.keys import CreatedKey, KeyInfo
@@ -10,6 +18,8 @@ from hayhooks.client.transport import Answer
 __all__ = [
     "Answer",
     "BrokenAnswer",
+    "CanaryEnded",
+    "CanaryStatus",
     "Client",
     "ClientError",
     "Content",

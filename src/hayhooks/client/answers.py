@@ -23,6 +23,35 @@ class Undeployed:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryStatus:
+    """The canary of a deployment. ``state`` is ``none`` when it has none; then the counts are 0.
+
+    Runs and failures are those since it began, of the canary and of the stable version beside it.
+    """
+
+    name: str
+    state: str  # running, aborting, none
+    version: str | None
+    percent: int
+    runs: int
+    failures: int
+    stable_runs: int
+    stable_failures: int
+    last_outcome: Mapping[str, Any] | None  # of the canary before: state, version, reason and more
+    raw: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryEnded:
+    """A canary was promoted or aborted."""
+
+    name: str
+    state: str  # promoted, aborted
+    version: str
+    raw: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class LiveDeployment:
     """One row of the server's status."""
 
@@ -68,6 +97,31 @@ class RunAnswer:
     result: Any
     content_type: str
     filename: str | None = None
+
+
+def canary_status(name: str, body: Mapping[str, Any]) -> CanaryStatus:
+    """The canary in an answer of ``/canary/{name}``."""
+
+    def count(key: str) -> int:
+        return int(body.get(key) or 0)
+
+    return CanaryStatus(
+        str(body.get("name", name)),
+        str(body.get("state", "none")),
+        body.get("version"),
+        count("percent"),
+        count("runs"),
+        count("failures"),
+        count("stable_runs"),
+        count("stable_failures"),
+        body.get("last_outcome"),
+        body,
+    )
+
+
+def canary_ended(name: str, body: Mapping[str, Any]) -> CanaryEnded:
+    """How a canary ended, in an answer of its promotion or abortion."""
+    return CanaryEnded(str(body.get("name", name)), str(body.get("state", "")), str(body.get("version", "")), body)
 
 
 def server_status(body: Mapping[str, Any]) -> ServerStatus:

@@ -4,7 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 from urllib.parse import quote
 
-from hayhooks.client.answers import Deployed, DeploymentStatus, RunAnswer, ServerStatus, Undeployed, server_status
+from hayhooks.client.answers import (
+    CanaryEnded,
+    CanaryStatus,
+    Deployed,
+    DeploymentStatus,
+    RunAnswer,
+    ServerStatus,
+    Undeployed,
+    canary_ended,
+    canary_status,
+    server_status,
+)
 from hayhooks.client.errors import BrokenAnswer, ServerRefused
 from hayhooks.client.keys import CreatedKey, KeyInfo, key_info
 from hayhooks.client.multipart import Body, Content, Upload, content_bytes, form_body, json_body, read_content
@@ -77,17 +88,31 @@ class Client:
         return None
 
     def deploy_files(
-        self, name: str, files: Mapping[str, Content], *, overwrite: bool = False, save_files: bool = True
+        self,
+        name: str,
+        files: Mapping[str, Content],
+        *,
+        overwrite: bool = False,
+        save_files: bool = True,
+        canary: int | None = None,
+        max_error_percent: float | None = None,
+        min_runs: int | None = None,
     ) -> Deployed:
         """Deploy *files* (path inside the deployment to content) as *name*; returns when it is live.
+
+        With *canary* it gets that share of the runs, in percent, beside what is live. The server aborts it when more
+        than *max_error_percent* of at least *min_runs* runs fail, and more than those of the live version.
 
         Text goes as JSON, which every server version takes; binary or many megabytes go as a form.
         """
         texts_of = _as_texts(files)
+        plan = _plan(canary, max_error_percent, min_runs)
         if texts_of is not None:
-            body = json_body({"name": name, "files": texts_of, "overwrite": overwrite, "save_files": save_files})
+            options = {"overwrite": overwrite, "save_files": save_files, **plan}
+            body = json_body({"name": name, "files": texts_of, **options})
         else:
             fields = [("name", name), ("overwrite", _flag(overwrite)), ("save_files", _flag(save_files))]
+            fields += [(field, str(value)) for field, value in plan.items()]
             body = form_body(fields, [Upload("files", path, content) for path, content in files.items()])
         return self._deployed(name, self._post("/deploy_files", body))
 
@@ -100,8 +125,11 @@ class Client:
         description: str | None = None,
         skip_mcp: bool | None = None,
         save_file: bool = True,
+        canary: int | None = None,
+        max_error_percent: float | None = None,
+        min_runs: int | None = None,
     ) -> Deployed:
-        """Deploy a pipeline YAML with declared inputs and outputs."""
+        """Deploy a pipeline YAML with declared inputs and outputs; as a canary as ``deploy_files`` does."""
         body = {
             "name": name,
             "source_code": source_code,
@@ -109,6 +137,7 @@ class Client:
             "description": description,
             "skip_mcp": skip_mcp,
             "save_file": save_file,
+            **_plan(canary, max_error_percent, min_runs),
         }
         return self._deployed(name, self._post("/deploy-yaml", json_body(body)))
 
@@ -120,6 +149,31 @@ class Client:
         """Take *name* out of service."""
         answer = self._post(f"/undeploy/{_segment(name)}", None)
         return Undeployed(str(answer.get("name", name)), answer)
+
+    def canary(self, name: str) -> CanaryStatus:
+        """The canary of *name*, its counts, and how the one before it ended."""
+        return canary_status(name, self._get(f"/canary/{_segment(name)}"))
+
+    def change_canary(
+        self,
+        name: str,
+        percent: int | None = None,
+        *,
+        max_error_percent: float | None = None,
+        min_runs: int | None = None,
+    ) -> CanaryStatus:
+        """Give the canary of *name* another share of the runs, or other thresholds."""
+        given = {"percent": percent, "max_error_percent": max_error_percent, "min_runs": min_runs}
+        body = json_body({field: value for field, value in given.items() if value is not None})
+        return canary_status(name, self._post(f"/canary/{_segment(name)}", body))
+
+    def promote(self, name: str) -> CanaryEnded:
+        """Make the canary of *name* the live version."""
+        return canary_ended(name, self._post(f"/canary/{_segment(name)}/promote", None))
+
+    def abort(self, name: str) -> CanaryEnded:
+        """Give the canary of *name* no more runs."""
+        return canary_ended(name, self._post(f"/canary/{_segment(name)}/abort", None))
 
     @overload
     def run(
@@ -256,6 +310,12 @@ def _form_fields(params: Mapping[str, Any]) -> list[tuple[str, str]]:
         (name, value if isinstance(value, str) else b"".join(json_body(value).pieces).decode())
         for name, value in params.items()
     ]
+
+
+def _plan(canary: int | None, max_error_percent: float | None, min_runs: int | None) -> dict[str, int | float]:
+    """What a deploy says of a canary: nothing when nothing is given, so that every server takes it."""
+    given = {"canary": canary, "max_error_percent": max_error_percent, "min_runs": min_runs}
+    return {field: value for field, value in given.items() if value is not None}
 
 
 def _flag(value: bool) -> str:

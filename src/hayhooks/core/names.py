@@ -6,8 +6,9 @@ from hayhooks.core.errors import InvalidName
 
 RESERVED = frozenset(
     {
-        ".well-known", "a2a", "admin", "chat", "completions", "console", "conversations", "deploy", "deploy-yaml",
-        "deploy_files", "deployments", "docs", "docs-assets", "draw", "embeddings", "favicon.ico", "files", "health",
+        ".well-known", "a2a", "admin", "canary", "chat", "completions", "console", "conversations", "deploy",
+        "deploy-yaml", "deploy_files", "deployments", "docs", "docs-assets", "draw", "embeddings", "favicon.ico",
+        "files", "health",
         "jobs", "keys", "mcp", "messages", "metrics", "models", "openapi.json", "redoc", "responses", "robots.txt",
         "runs", "sse", "static", "status", "undeploy", "v1",
     }

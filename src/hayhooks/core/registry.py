@@ -5,20 +5,23 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from hayhooks.core.context import NO_SESSION, Session
 from hayhooks.core.deployment import Deployment
 from hayhooks.core.errors import DeploymentBusy, DeploymentNotFound
+from hayhooks.core.trial import Trial
 
 
 class Live:
     """A deployment in use: how many runs hold it, how many run, who waits. Event loop only."""
 
-    __slots__ = ("_on_idle", "_waiting", "deployment", "is_retired", "leases", "running")
+    __slots__ = ("_on_idle", "_waiting", "deployment", "is_retired", "leases", "running", "trial")
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.leases = 0  # runs that keep this version alive
         self.running = 0  # of these, those that hold a slot
         self.is_retired = False
+        self.trial: Trial | None = None  # in which this version, as the stable one or as the canary, takes part
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._on_idle: Callable[[Live], None] | None = None
 
@@ -103,8 +106,8 @@ class Registry:
         except KeyError:
             raise DeploymentNotFound(name) from None
 
-    def lease(self, name: str) -> Live:
-        """The live deployment, kept alive until ``release`` is called on what is returned. Event loop only.
+    def choose(self, name: str, session: Session = NO_SESSION) -> Live:
+        """The version for one run: the live one or, as often as its share says, its canary. Event loop only.
 
         Raises:
             DeploymentNotFound: There is none.
@@ -113,6 +116,15 @@ class Registry:
             live = self._live[name]
         except KeyError:
             raise DeploymentNotFound(name) from None
+        return live if live.trial is None else live.trial.choose(session)
+
+    def lease(self, name: str, session: Session = NO_SESSION, chosen: Live | None = None) -> Live:
+        """A version kept alive until ``release`` is called on it: the *chosen* one while it serves. Event loop only.
+
+        Raises:
+            DeploymentNotFound: There is none.
+        """
+        live = chosen if chosen is not None and not chosen.is_retired else self.choose(name, session)
         live.leases += 1
         return live
 
@@ -123,6 +135,21 @@ class Registry:
         self._live = {**self._live, new.name: Live(new)}
         self.revision += 1
         return old
+
+    def begin(self, trial: Trial) -> Trial | None:
+        """Let the canary of *trial* have its share, and return the trial whose place it takes. Event loop only."""
+        before = trial.stable.trial
+        if before is not None:
+            before.end()
+        trial.stable.trial = trial.live.trial = trial
+        return before
+
+    def promote(self, trial: Trial) -> Live:
+        """Make the canary of *trial* live, with the runs it has, and return what it replaces. Event loop only."""
+        trial.end()
+        self._live = {**self._live, trial.canary.name: trial.live}
+        self.revision += 1
+        return trial.stable
 
     def withdraw(self, name: str) -> Live | None:
         """Take the name out of service and return what it meant. Event loop only."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any
 
-from hayhooks.core.context import RunContext
+from hayhooks.core.context import RunContext, Session
 from hayhooks.core.deployment import Call, Entry, Invocation, Stream
 from hayhooks.core.errors import EntryNotFound, HayhooksError, RunFailed, RunTimeout
 from hayhooks.core.events import Event, Raw, Result
@@ -24,15 +24,17 @@ _serial = itertools.count(1)
 class Run:
     """``async with runtime.run(...) as run:`` then either ``await run.reply()`` or ``async for event in run``.
 
-    Entering takes a lease on the live version and waits for a slot; leaving stops the user's code when it still
-    runs. Lease and slot are given back when that code has really ended: for a thread, that may be later.
+    Entering takes a lease on the live version, or on the *chosen* one while it serves, and waits for a slot; leaving
+    stops the user's code when it still runs. Lease and slot are given back when that code has really ended: for a
+    thread, that may be later.
     """
 
     __slots__ = (
         "_call",
+        "_choose",
+        "_chosen",
         "_counted",
         "_files",
-        "_find",
         "_invocation",
         "_listener",
         "_live",
@@ -55,17 +57,19 @@ class Run:
         via: str,
         listener: Callable[["Run", BaseException | None], None] | None = None,
         files: FileStore | None = None,
-        find: Callable[[str, Principal], Any] | None = None,
+        choose: Callable[[str, Principal, Session], Live] | None = None,
         quotas: Quotas | None = None,
+        chosen: Live | None = None,
     ) -> None:
         self._registry = registry
+        self._chosen = chosen
         self._name = name
         self._call = call
         self._listener = listener
         self._files = files
         self._quotas = quotas
         self._counted: Principal | None = None  # the caller whose quota this run uses
-        self._find = find  # raises for who may not call
+        self._choose = choose  # raises for who may not call
         self._invocation: Invocation | None = None
         self._timeout: asyncio.Timeout | None = None
         self.entry_name = entry
@@ -73,13 +77,14 @@ class Run:
 
     async def __aenter__(self) -> "Run":
         caller = self._call.caller
-        if self._find is not None:  # whatever the surface has looked up: no way to a run goes around this
-            self._find(self._name, caller)
         if caller.limits is not None and self._quotas is not None:
             self._quotas.enter(caller)
             self._counted = caller
         try:
-            live = self._live = self._registry.lease(self._name)
+            chosen = self._chosen
+            if self._choose is not None and (chosen is None or chosen.is_retired):
+                chosen = self._choose(self._name, caller, self._call.session)
+            live = self._live = self._registry.lease(self._name, self._call.session, chosen)
         except BaseException:
             self._leave_quota()
             raise
@@ -177,7 +182,19 @@ class Run:
             self._release()
         if self._listener is not None:
             self._listener(self, error)
-        await self._leave_timeout(kind, error, trace)
+        if self._timeout is None and self._live.trial is None:
+            return
+        try:
+            await self._leave_timeout(kind, error, trace)
+        except RunTimeout as late:
+            self._note(late)
+            raise
+        self._note(error)
+
+    def _note(self, error: BaseException | None) -> None:
+        """Count the run when its version is on trial."""
+        if self._live.trial is not None:
+            self._live.trial.note(self._live, error)
 
     def _release(self) -> None:
         self._live.release_slot()

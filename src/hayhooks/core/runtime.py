@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 from hayhooks.core.access import OPEN, Access, refusal
 from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import Bundle
+from hayhooks.core.canaries import Canaries
+from hayhooks.core.canary import Outcome
+from hayhooks.core.context import NO_SESSION, Session
 from hayhooks.core.deployment import Call, Deployment, Engine
 from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFound, HayhooksError
 from hayhooks.core.files import FileStore
@@ -27,7 +30,8 @@ class Runtime:
     """A registry, a store and an engine, put together. Event loop only.
 
     *on_run_end* is told of every run and what ended it; *on_error* of what no caller waits for. *on_change* is told
-    of each deploy (name, version) and undeploy (name, None) that was asked for here, before the caller is answered.
+    of each deploy (name, version) and undeploy (name, None) that was asked for here, before the caller is answered;
+    *on_canary_change* likewise of a canary that was begun, changed or aborted, and *on_canary_end* of how each ended.
     Runs read from *files* what callers have uploaded. *access* says who may call what, *quotas* how much of it.
     """
 
@@ -42,6 +46,8 @@ class Runtime:
         on_run_end: RunListener | None = None,
         on_error: Callable[[str, BaseException], None] | None = None,
         on_change: Callable[[str, str | None], Awaitable[None]] | None = None,
+        on_canary_change: Callable[[str], Awaitable[None]] | None = None,
+        on_canary_end: Callable[[Outcome], None] | None = None,
     ) -> None:
         self._registry = Registry()
         self._store = store
@@ -55,6 +61,16 @@ class Runtime:
         self._on_change = on_change
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failures: dict[str, str] = {}
+        self.canaries = Canaries(
+            self._registry,
+            store,
+            engine,
+            self,
+            on_error=self._on_error,
+            on_deploy=on_change,
+            on_change=on_canary_change,
+            on_end=on_canary_end,
+        )
 
     @property
     def deployments(self) -> Mapping[str, Deployment]:
@@ -91,6 +107,20 @@ class Runtime:
             return live.deployment
         raise self.refusal(name, caller, action)
 
+    def choose(self, name: str, caller: Principal, session: Session = NO_SESSION) -> Live:
+        """The version for one run, to look up what it can do and then to ``run`` it.
+
+        One run asks once: the next answer may be another version.
+
+        Raises:
+            DeploymentNotFound, Unauthorized, Forbidden: As ``find``, for the version that was chosen as well.
+        """
+        self.find(name, caller)
+        chosen = self._registry.choose(name, session)
+        if not self._access.allows(caller, "run", chosen.deployment):  # the canary may be for fewer callers
+            raise refusal(caller, "run", name, chosen.deployment, hides=True)
+        return chosen
+
     def may(self, name: str, caller: Principal, action: Action = "run") -> bool:
         """Whether ``find`` would find it."""
         live = self._registry.live.get(name)
@@ -121,9 +151,14 @@ class Runtime:
             self._hides = (self.revision, is_hiding)
         return self._hides[1]
 
-    def run(self, name: str, entry: str, call: Call, *, via: str) -> Run:
-        """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told."""
-        return Run(self._registry, name, entry, call, via, self._on_run_end, self._files, self.find, self._quotas)
+    def run(self, name: str, entry: str, call: Call, *, via: str, chosen: Live | None = None) -> Run:
+        """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told.
+
+        It goes to the version that was *chosen*, as long as that serves; without, one is chosen for the call's session.
+        """
+        return Run(
+            self._registry, name, entry, call, via, self._on_run_end, self._files, self.choose, self._quotas, chosen
+        )
 
     async def start(self, workers: int = 4) -> None:
         """Deploy everything that the store says should be live, at most *workers* at a time.
@@ -145,8 +180,9 @@ class Runtime:
 
     async def stop(self) -> None:
         """Retire everything; returns when the teardowns have run."""
+        self.canaries.stop()
         for name in list(self.deployments):
-            self._retire(self._registry.withdraw(name))
+            self.retire(self._registry.withdraw(name))
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._engine.stop()
@@ -189,10 +225,14 @@ class Runtime:
             bundle = await in_thread(look)
             if bundle is None:
                 self._failures.pop(name, None)
-                self._retire(self._registry.withdraw(name))
+                await self._replaced(self._registry.withdraw(name), "The deployment was taken out of service.")
                 return
             live = self._registry.live.get(name)
             if live is not None and live.deployment.version == bundle.version:
+                return
+            trial = live.trial if live is not None else None
+            if trial is not None and bundle.version in (trial.canary.version, trial.live.deployment.version):
+                self.retire(self._registry.promote(trial))  # another process has; it is built and warm here, too
                 return
             try:
                 await self._replace(bundle, lambda _: None)
@@ -219,6 +259,15 @@ class Runtime:
         check: Callable[[Deployment], None] | None = None,
     ) -> Deployment:
         """Build *bundle*, *commit* it in a thread, and put it in the place of what is live."""
+        new = await self.build(bundle, commit, check)
+        self._failures.pop(bundle.name, None)
+        await self._replaced(self._registry.publish(new), "Another version was deployed.")
+        return new
+
+    async def build(
+        self, bundle: Bundle, commit: Callable[[Bundle], None], check: Callable[[Deployment], None] | None = None
+    ) -> Deployment:
+        """Build *bundle* and *commit* it in a thread; when either fails nothing is left of it. For its parts only."""
         placed = await in_thread(self._store.put, bundle)
         try:
             new = await in_thread(self._engine.build, placed)
@@ -227,13 +276,14 @@ class Runtime:
                     check(new)
                 await in_thread(commit, placed)
             except BaseException:
-                await in_thread(new.worker.close)
+                try:
+                    await in_thread(new.worker.close)
+                except Exception as error:  # what went wrong first is what the caller must be told
+                    self._on_error(f"teardown() of {bundle.name!r} failed", error)
                 raise
         except BaseException:
             await in_thread(self._store.release, placed.name, placed.version)
             raise
-        self._failures.pop(bundle.name, None)
-        self._retire(self._registry.publish(new))
         return new
 
     async def _undeploy(self, name: str) -> None:
@@ -243,15 +293,16 @@ class Runtime:
                 raise DeploymentNotFound(name)
             await in_thread(self._store.set_undeployed, name)
             self._failures.pop(name, None)
-            self._retire(self._registry.withdraw(name))
+            await self._replaced(self._registry.withdraw(name), "The deployment was taken out of service.")
         if self._on_change is not None:
             await self._on_change(name, None)
 
     async def _start_one(self, found: Found) -> None:
         async with self._registry.changing(found.name):
             if found.name in self._registry.live:  # somebody deployed it while we were starting
-                if found.bundle is not None:
-                    await in_thread(self._store.release, found.name, found.bundle.version)
+                for bundle in (found.bundle, found.canary.bundle if found.canary else None):
+                    if bundle is not None:
+                        await in_thread(self._store.release, found.name, bundle.version)
                 return
             try:
                 check_name(found.name)
@@ -266,14 +317,23 @@ class Runtime:
                 if found.bundle is not None:
                     await in_thread(self._store.release, found.name, found.bundle.version)
             else:
-                self._retire(self._registry.publish(new))
+                self._registry.publish(new)
+                if found.canary is not None:
+                    await self.canaries.adopt(found.canary, self._registry.live[found.name])
 
-    def _retire(self, old: Live | None) -> None:
+    async def _replaced(self, old: Live | None, reason: str) -> None:
+        self.retire(old)
+        await self.canaries.replaced(old, reason)
+
+    def retire(self, old: Live | None) -> None:
+        """Close that version, and its canary, when their last runs have ended. For the runtime's parts only."""
         if old is not None:
+            if old.trial is not None:
+                old.trial.live.retire(self._close_soon)
             old.retire(self._close_soon)
 
     def _close_soon(self, live: Live) -> None:
-        self._spawn(self._close(live.deployment))
+        self.spawn(self._close(live.deployment))
 
     async def _close(self, deployment: Deployment) -> None:
         try:
@@ -283,7 +343,8 @@ class Runtime:
         finally:
             await in_thread(self._store.release, deployment.name, deployment.version)
 
-    def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Do *work*, and be done with it before the runtime stops. For its parts only."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -291,4 +352,4 @@ class Runtime:
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Run *work* to its end even when the caller is cancelled: a change is done or not, never half."""
-        return await asyncio.shield(self._spawn(work))
+        return await asyncio.shield(self.spawn(work))

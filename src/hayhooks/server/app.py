@@ -20,6 +20,7 @@ from hayhooks.core.quotas import Quotas
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
 from hayhooks.server.admin_key import open_keys
+from hayhooks.server.canaries import CanaryReconciler, log_outcome
 from hayhooks.server.dispatch import Callers, Dispatch, Door
 from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
@@ -35,7 +36,7 @@ from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.keys import SQLiteKeys
 from hayhooks.store.responses import SQLiteResponses
-from hayhooks.surfaces import admin, rest
+from hayhooks.surfaces import admin, canary, rest
 from hayhooks.surfaces import keys as keys_surface
 from hayhooks.surfaces._http import HTTPOptions, caller_of, refuse, send_bytes, send_json
 from hayhooks.surfaces.anthropic import surface as anthropic
@@ -171,6 +172,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
     store = SharedStore(*where, Shared(directory)) if app.is_shared else FollowedStore(*where)
     reconciler = Reconciler(store) if isinstance(store, SharedStore) else None
+    canary_reconciler = CanaryReconciler(store, directory) if isinstance(store, SharedStore) else None
     engine = InlineEngine(
         store.place,
         Limits(settings.max_concurrent_runs, settings.max_queued_runs, settings.run_timeout_s),
@@ -191,6 +193,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         on_run_end=log_run,
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
+        on_canary_change=canary_reconciler.settle if canary_reconciler is not None else None,
+        on_canary_end=log_outcome,
     )
     options = HTTPOptions(
         max_body_bytes=settings.max_body_bytes,
@@ -217,6 +221,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     gc.freeze()
     async with AsyncExitStack() as stack:
         admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
+        canary_api = await stack.enter_async_context(canary.serve(runtime, options))
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
@@ -247,11 +252,14 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             **{name: Door(admin_handlers[name], refuse_rest, guard.check_read, True) for name in admin.READS},
             **{name: Door(admin_handlers[name], refuse_rest, guard.check_change, True) for name in admin.CHANGES},
             **{name: Door(handler, refuse_rest, guard.check_admin, True) for name, handler in keys_handlers.items()},
+            canary.PREFIX: Door(canary_api, refuse_rest, canary.checking(guard.check_read, guard.check_change), True),
         }
         verbs = {verb: Door(handler, refuse_rest) for verb, handler in rest_handlers.items()}
         app.open(runtime, callers, prefixes, {**verbs, "chat": Door(openai_handlers["chat"], refuse_openai)})
         if reconciler is not None:
             await stack.enter_async_context(reconciler.following(runtime))
+        if canary_reconciler is not None:
+            await stack.enter_async_context(canary_reconciler.following(runtime))
         if begin_reloading is not None:
             begin_reloading()
         log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import Bundle
+from hayhooks.core.canary import Canary, Outcome
 from hayhooks.core.errors import HayhooksError
 from hayhooks.core.runtime import Runtime
 from hayhooks.store.followed import FollowedStore
@@ -135,6 +136,11 @@ class SharedStore(FollowedStore):
         super().set_undeployed(name)
         self.shared.set_unsaved(name, None)
 
+    def promote(self, outcome: Outcome) -> None:
+        """Make a canary's version the live one in all workers, also after a restart."""
+        super().promote(outcome)
+        self.shared.set_unsaved(outcome.canary.name, None)
+
     def targets(self) -> dict[str, Target]:
         """What each name that was ever changed should be."""
         return {**self.recorded(), **self.shared.unsaved()}
@@ -144,7 +150,10 @@ class SharedStore(FollowedStore):
         super().close()
         self.shared.close()
 
-    def _tidy(self) -> None:
+    def _pointer(self, name: str) -> str:
+        return self.shared.unsaved().get(name) or super()._pointer(name)
+
+    def _end_invalid(self, canaries: Sequence[Canary]) -> None:
         """Nothing: what looks left over may be another worker's. It was done before the workers started."""
 
     def _prune(self, name: str, keep: str | None = None) -> None:

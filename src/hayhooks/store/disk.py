@@ -5,12 +5,16 @@ SQLite database with the last change made to each name. Whichever changed last w
 edited since the server last recorded its digest is served as it stands, otherwise the recorded version is.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hayhooks.core.bundle import Bundle
+from hayhooks.core.canary import Canary, Counts, Outcome
 from hayhooks.core.errors import HayhooksError
-from hayhooks.core.store import Found
+from hayhooks.core.store import Found, FoundCanary
+from hayhooks.store.canaries import CanaryTables
 from hayhooks.store.shown import PipelinesDirectory
 from hayhooks.store.state import Record, State
 from hayhooks.store.versions import Versions
@@ -40,6 +44,7 @@ class DiskStore:
         self._shown.path.mkdir(parents=True, exist_ok=True)
         state_dir.mkdir(parents=True, exist_ok=True)
         self._state = State(state_dir / "state.db")
+        self._canaries = CanaryTables(state_dir / "state.db")
 
     def find(self) -> Sequence[Found]:
         """What should be live; finishes first what a crash interrupted."""
@@ -57,6 +62,7 @@ class DiskStore:
                 if bundle is not None:
                     self._versions.use(bundle.name, bundle.version)
                     found.append(Found(name, bundle))
+        found = self._with_canaries(found)
         for name in self._versions.names():  # some were never live
             self._prune(name)
         return found
@@ -88,15 +94,9 @@ class DiskStore:
         Raises:
             StoreFailed: The pointer cannot be moved; it stays where it was.
         """
-        if not save:
-            return
-        before = self._state_of(bundle.name)
-        written = before.written if before else {}
-        is_users = not written and self._shown.is_taken(bundle.name)  # somebody else put it there
-        record = Record(bundle.name, "live", bundle.version, None, is_synced=False, is_users=is_users, written=written)
-        self._set(record)
-        self._show(record, bundle.files)
-        self._prune(bundle.name, keep=bundle.version)
+        if save:
+            self._point_to(bundle.name, bundle.version, bundle.files)
+        self._end_canary(bundle.name, "Another version was deployed.")
 
     def set_undeployed(self, name: str) -> None:
         """Remember that *name* is undeployed and take away the files that the server wrote.
@@ -108,6 +108,7 @@ class DiskStore:
         written = before.written if before else {}
         record = Record(name, "undeployed", None, None, is_synced=True, is_users=False, written=written)
         self._set(record)
+        self._end_canary(name, "The deployment was taken out of service.")
         self._clear(record)
 
     def release(self, name: str, version: str) -> None:
@@ -115,9 +116,109 @@ class DiskStore:
         self._versions.end_use(name, version)
         self._prune(name)
 
+    def set_canary(self, canary: Canary) -> None:
+        """Run *canary* beside what the pointer says now. Raises StoreFailed."""
+        try:
+            self._canaries.set(canary, self._pointer(canary.name))
+        except OSError as error:
+            raise _refused(canary.name, error) from error
+
+    def change_canary(self, canary: Canary) -> bool:
+        """Run the canary with another plan. Raises StoreFailed."""
+        try:
+            return self._canaries.change(canary)
+        except OSError as error:
+            raise _refused(canary.name, error) from error
+
+    def end_canary(self, outcome: Outcome) -> bool:
+        """The canary runs no more. Raises StoreFailed."""
+        try:
+            return self._canaries.end(outcome)
+        except OSError as error:
+            raise _refused(outcome.canary.name, error) from error
+
+    def promote(self, outcome: Outcome) -> None:
+        """Move the pointer to the canary's version. Raises StoreFailed; the pointer stays where it was.
+
+        The pointer comes first: the next start sees by it that the canary is none any more.
+        """
+        canary = outcome.canary
+        kept = self._versions.get(canary.name, canary.version)
+        if kept is None:
+            raise StoreFailed(f"The files of version {canary.version[:12]} of {canary.name!r} are gone.")
+        self._point_to(canary.name, canary.version, kept.files)
+        self.end_canary(outcome)
+
+    def count_canary(self, canary: Canary, who: str, counts: Counts) -> Counts:
+        """Remember what the process *who* has counted. Raises OSError."""
+        return self._canaries.count(canary, who, counts)
+
+    def outcome(self, name: str) -> Outcome | None:
+        """How the last canary of that name ended. Raises OSError."""
+        return self._canaries.outcome(name)
+
+    def running_canaries(self) -> dict[str, FoundCanary]:
+        """The canaries beside what the pointers say now, by name. Raises OSError."""
+        found = {}
+        for name, (canary, pointer) in self._canaries.running().items():
+            bundle = self._versions.get(name, canary.version) if pointer == self._pointer(name) else None
+            if bundle is not None:
+                found[name] = FoundCanary(canary, bundle)
+        return found
+
     def close(self) -> None:
-        """Close the database."""
+        """Close the databases."""
+        self._canaries.close()
         self._state.close()
+
+    def _point_to(self, name: str, version: str, files: Mapping[str, bytes]) -> None:
+        before = self._state_of(name)
+        written = before.written if before else {}
+        is_users = not written and self._shown.is_taken(name)  # somebody else put it there
+        record = Record(name, "live", version, None, is_synced=False, is_users=is_users, written=written)
+        self._set(record)
+        self._show(record, files)
+        self._prune(name, keep=version)
+
+    def _pointer(self, name: str) -> str:
+        """What the records say of *name*, in a word that changes with every change of it."""
+        record = self._state_of(name)
+        return (record.version or record.state) if record else ""
+
+    def _with_canaries(self, found: Sequence[Found]) -> list[Found]:
+        """*found* with the canaries that are valid beside it; what a crash, or an edit since, has ended is ended."""
+        running = self._canaries.running()
+        valid = self.running_canaries()
+        with_canaries = []
+        for item in found:
+            canary = valid.get(item.name)
+            if canary is not None and item.bundle is not None and self._is_stable(canary.canary, item.bundle):
+                self._versions.use(item.name, canary.bundle.version)
+                del running[item.name]
+                item = replace(item, canary=canary)
+            with_canaries.append(item)
+        self._end_invalid([ended for ended, _ in running.values()])
+        return with_canaries
+
+    def _end_invalid(self, canaries: Sequence[Canary]) -> None:
+        """These run beside nothing that is live."""
+        for canary in canaries:
+            is_live = canary.version == self._pointer(canary.name)
+            reason = "The server stopped in the middle." if is_live else "What is live was changed."
+            counts = self._canaries.count(canary, "", None)
+            self.end_canary(Outcome(canary, "promoted" if is_live else "replaced", reason, counts, time.time()))
+
+    def _is_stable(self, canary: Canary, bundle: Bundle) -> bool:
+        """Whether *bundle* is what the canary began beside; its own runs may have changed its files since."""
+        own = self._versions.files_of(canary.name, self._pointer(canary.name))
+        return bundle.version == canary.stable or bundle.directory == own
+
+    def _end_canary(self, name: str, reason: str) -> None:
+        """Never fails: the pointer has moved, and the next start sees by it that the canary has ended."""
+        try:
+            self._canaries.end_any(name, "replaced", reason)
+        except OSError as error:
+            self._on_error(f"The canary of {name!r} has ended, but cannot be taken from the records", error)
 
     def _choose(self, name: str, record: Record | None, path: Path | None) -> Bundle | None:
         if record is None:
@@ -143,8 +244,9 @@ class DiskStore:
 
     def _prune(self, name: str, keep: str | None = None) -> None:
         record = self._state.get(name)
-        is_gone = record is None or record.state == "undeployed"
-        self._versions.prune(name, (keep, record.version if record else None), is_gone=is_gone)
+        canary = self._canaries.version_of(name)
+        is_gone = canary is None and (record is None or record.state == "undeployed")
+        self._versions.prune(name, (keep, canary, record.version if record else None), is_gone=is_gone)
 
     def _show(self, record: Record, files: Mapping[str, bytes]) -> None:
         """Write *files* into the pipelines directory, drop those of ours that are gone, then say what lies there.

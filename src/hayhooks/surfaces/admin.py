@@ -17,6 +17,7 @@ from hayhooks.core.deployment import Deployment, Upload
 from hayhooks.core.errors import BuildFailed, DeploymentNotFound, HayhooksError, InvalidBundle, InvalidRequest
 from hayhooks.core.haystack.yaml import InvalidYAML, read_spec, with_keys
 from hayhooks.core.runtime import Runtime
+from hayhooks.surfaces._canary import CanaryFields, outcome_object, plan_of, short
 from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import (
     HTTPOptions,
@@ -45,7 +46,7 @@ _CAPABILITIES = {
 }
 
 
-class DeployFiles(TypedDict):
+class DeployFiles(CanaryFields):
     """Body of ``POST /deploy_files``: paths to texts."""
 
     name: str
@@ -54,7 +55,7 @@ class DeployFiles(TypedDict):
     save_files: NotRequired[bool]
 
 
-class DeployYAML(TypedDict):
+class DeployYAML(CanaryFields):
     """Body of ``POST /deploy-yaml``."""
 
     name: str
@@ -109,11 +110,12 @@ class _Admin:
         name = _argument(scope)
         if name is None:
             mine = self._runtime.open_to(caller_of(scope), "read")
-            await send_json(send, 200, [summary(found) for _, found in sorted(mine.items())])
+            await send_json(send, 200, [self._summary(found) for _, found in sorted(mine.items())])
             return
         deployment = self._live(name, scope)
         entry = deployment.entries.get("run_api")
-        body = summary(deployment)
+        _, last = await self._runtime.canaries.look(name)
+        body = self._summary(deployment) | {"last_canary": outcome_object(last)}
         if entry is not None:
             body |= {
                 "request_schema": entry.request_schema,
@@ -142,10 +144,7 @@ class _Admin:
             request = _validated(_FILES, await read_body(scope, receive, self._options.max_body_bytes))
             require_deploy(scope, request["name"])
             bundle = await in_thread(_bundle, request["name"], _read_texts, request["files"])
-        deployment = await self._runtime.deploy(
-            bundle, overwrite=request.get("overwrite", False), save=request.get("save_files", True)
-        )
-        await send_json(send, 200, _deployed(deployment, f"/{deployment.name}/run"))
+        await self._deploy(bundle, request, request.get("save_files", True), scope, send)
 
     async def deploy_yaml(self, scope: Scope, receive: Receive, send: Send) -> None:
         _no_argument(scope)
@@ -153,12 +152,20 @@ class _Admin:
         request = _validated(_YAML, await read_body(scope, receive, self._options.max_body_bytes))
         require_deploy(scope, request["name"])
         source = _with_options(request["source_code"], request)
-        deployment = await self._runtime.deploy(
-            bundle_of_yaml(request["name"], source),
-            overwrite=request.get("overwrite", False),
-            save=request.get("save_file", True),
-        )
-        await send_json(send, 200, _deployed(deployment, f"/{deployment.name}/run"))
+        bundle = bundle_of_yaml(request["name"], source)
+        await self._deploy(bundle, request, request.get("save_file", True), scope, send)
+
+    async def _deploy(
+        self, bundle: Bundle, request: DeployFiles | DeployYAML, is_saved: bool, scope: Scope, send: Send
+    ) -> None:
+        plan = plan_of(request, scope, is_saved=is_saved)
+        if plan is None:
+            deployment = await self._runtime.deploy(bundle, overwrite=request.get("overwrite", False), save=is_saved)
+            await send_json(send, 200, _deployed(deployment, f"/{deployment.name}/run"))
+            return
+        deployment = await self._runtime.canaries.begin(bundle, plan)
+        canary = {"version": deployment.version, "percent": plan.percent}
+        await send_json(send, 200, {**_deployed(deployment, f"/{deployment.name}/run"), "canary": canary})
 
     async def deploy_legacy(self, scope: Scope, receive: Receive, send: Send) -> None:
         _no_argument(scope)
@@ -193,8 +200,11 @@ class _Admin:
             "pipelines": [name for name, _ in deployments],
             "failed": dict(failures),
             "version": __version__,
-            "deployments": [summary(found) for _, found in deployments],
+            "deployments": [self._summary(found) for _, found in deployments],
         }
+
+    def _summary(self, deployment: Deployment) -> dict[str, Any]:
+        return {**summary(deployment), "canary": short(self._runtime.canaries.find(deployment.name))}
 
 
 class NotLive(HayhooksError):
@@ -302,7 +312,19 @@ def _flags(fields: Mapping[str, str]) -> Any:
             if text.lower() not in ("true", "false", "1", "0"):
                 raise InvalidRequest(f"{flag} must be true or false.")
             values[flag] = text.lower() in ("true", "1")
+    for number in CanaryFields.__annotations__:
+        if number in fields:
+            values[number] = _number(fields[number])
     return _validated(_FILES, json.dumps(values).encode())
+
+
+def _number(text: str) -> float | str:
+    """A form has only text; what is no number is refused as JSON's would be."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else text
 
 
 def _with_options(source: str, request: DeployYAML) -> str:

@@ -44,11 +44,13 @@ _FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[str, ASGIApp]]:
     """The verbs of this surface; the empty one answers ``/{deployment}`` itself."""
 
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+    async def run_api(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
-        deployment = runtime.find(name, caller_of(scope))
+        runtime.find(name, caller_of(scope))
         require(scope, "POST")
-        entry = deployment.entries.get("run_api")
+        session = session_of(scope)
+        chosen = runtime.choose(name, caller_of(scope), session)
+        entry = chosen.deployment.entries.get("run_api")
         if entry is None:
             raise EntryNotFound(name, "run_api")
         kind = header(scope, b"content-type")
@@ -58,16 +60,18 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
                     form=fields,
                     uploads=uploads,
                     headers=scope["headers"],
-                    session=session_of(scope),
+                    session=session,
                     caller=caller_of(scope),
                 )
-                await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
+                run = runtime.run(name, "run_api", call, via=VIA, chosen=chosen)
+                await _answer(run, scope, receive, send, options)
             return
         require_json(kind)
         body = await read_body(scope, receive, options.max_body_bytes)
         # The body is read before the run begins: a slow upload keeps no old version alive.
-        call = Call(body=body, headers=scope["headers"], session=session_of(scope), caller=caller_of(scope))
-        await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
+        call = Call(body=body, headers=scope["headers"], session=session, caller=caller_of(scope))
+        run = runtime.run(name, "run_api", call, via=VIA, chosen=chosen)
+        await _answer(run, scope, receive, send, options)
 
     async def legacy(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
@@ -75,9 +79,10 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         require(scope, "POST")
         require_json(header(scope, b"content-type"))
         data = _json_object(await read_body(scope, receive, options.max_body_bytes))
+        call = Call(arguments={"data": data}, session=session_of(scope), caller=caller_of(scope))
         async with (
             cancel_on_disconnect(receive),
-            runtime.run(name, "run_pipeline", Call(arguments={"data": data}, caller=caller_of(scope)), via=VIA) as run,
+            runtime.run(name, "run_pipeline", call, via=VIA) as run,
         ):
             reply = await run.reply()
             assert isinstance(reply, Result)
@@ -87,7 +92,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
         await send_json(send, status, body, headers)
 
-    yield {"run": errors_answered(run, fail, _log), "": errors_answered(legacy, fail, _log)}
+    yield {"run": errors_answered(run_api, fail, _log), "": errors_answered(legacy, fail, _log)}
 
 
 async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options: HTTPOptions) -> None:

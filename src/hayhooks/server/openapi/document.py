@@ -13,7 +13,17 @@ from hayhooks.server.openapi.words import ERROR, OPENAI_ERROR
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _KEPT_BODIES = 4
 _KEPT_PARTIAL = 16  # views of callers who may see a part
-_MANAGEMENT = ("/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}", "/keys", "/keys/{key_id}")
+_MANAGEMENT = (
+    "/deploy_files",
+    "/deploy-yaml",
+    "/deploy",
+    "/undeploy/{pipeline_name}",
+    "/canary/{pipeline_name}",
+    "/canary/{pipeline_name}/promote",
+    "/canary/{pipeline_name}/abort",
+    "/keys",
+    "/keys/{key_id}",
+)
 
 Part = tuple[dict[str, Any], dict[str, Any]]  # paths, schemas
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hayhooks.server.openapi import canary
 from hayhooks.server.openapi.words import (
     BOOLEAN,
     ERROR,
@@ -38,6 +39,7 @@ SCHEMAS: dict[str, Any] = {
         version={**STRING, "description": "Hex digest of the deployed files."},
         entries={"type": "array", "items": STRING},
         capabilities={"type": "array", "items": STRING},
+        canary=canary.SHORT,
     ),
     "StatusResponse": object_of(
         ["status", "pipelines", "failed", "deployments"],
@@ -54,6 +56,7 @@ SCHEMAS: dict[str, Any] = {
                 request_schema={"type": "object", "description": "JSON Schema of the body that /{name}/run takes."},
                 file_fields={"type": "object", "additionalProperties": BOOLEAN},
                 streams={"enum": ["text", "sse", None]},
+                last_canary={"anyOf": [ref("CanaryOutcome"), {"type": "null"}]},
             ),
         ]
     },
@@ -64,6 +67,7 @@ SCHEMAS: dict[str, Any] = {
         files={"type": "object", "additionalProperties": STRING, "description": "Relative path: text."},
         overwrite={**BOOLEAN, "default": False},
         save_files={**BOOLEAN, "default": True, "description": "Whether the deployment is there after a restart."},
+        **canary.FIELDS,
     ),
     "YamlDeployRequest": object_of(
         ["name", "source_code"],
@@ -73,9 +77,12 @@ SCHEMAS: dict[str, Any] = {
         description={"type": ["string", "null"]},
         skip_mcp={"type": ["boolean", "null"]},
         save_file={**BOOLEAN, "default": True},
+        **canary.FIELDS,
     ),
     "LegacyDeployRequest": object_of(["name", "source_code"], name=NAME, source_code=STRING),
-    "DeployResponse": object_of(["name", "success", "endpoint"], name=STRING, success={"const": True}, endpoint=STRING),
+    "DeployResponse": object_of(
+        ["name", "success", "endpoint"], name=STRING, success={"const": True}, endpoint=STRING, canary=canary.SHORT
+    ),
     "UndeployResponse": object_of(["name", "success"], name=STRING, success={"const": True}),
 }
 
@@ -88,6 +95,7 @@ def paths() -> dict[str, dict[str, Any]]:
         files={"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
         overwrite=BOOLEAN,
         save_files=BOOLEAN,
+        **canary.FIELDS,
     )
     return {
         "/status": {

@@ -4,8 +4,11 @@ import uuid
 
 from starlette.types import Receive, Scope, Send
 
-from hayhooks.core.deployment import Call, Deployment
+from hayhooks.core.context import NO_SESSION, Session
+from hayhooks.core.deployment import Call
 from hayhooks.core.errors import EntryNotFound, HayhooksError
+from hayhooks.core.registry import Live
+from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
     Header,
@@ -42,28 +45,30 @@ class Messages:
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A Message, whole or streamed."""
         request, data = read_request(await self._body(scope, receive), MessagesRequest)
-        deployment = self._find(request.model, scope)
         body = chat_body(request, data)
+        session = session_of(scope, body)
+        chosen = self._choose(request.model, scope, session)
         call = Call(
             arguments={"model": request.model, "messages": body["messages"], "body": body},
             headers=scope["headers"],
-            session=session_of(scope, body),
+            session=session,
             caller=caller_of(scope),
         )
         heard = Heard(
-            runs_own_tools=deployment.runs_own_tools,
+            runs_own_tools=chosen.deployment.runs_own_tools,
             shows_thinking=request.thinking is not None and request.thinking.is_shown,
             stop_sequences=request.stop_sequences or (),
         )
+        run = self._runtime.run(request.model, ENTRY, call, via=VIA, chosen=chosen)
         if request.stream:
-            await self._stream(request.model, call, Streamed(request.model, heard), receive, send)
+            await self._stream(run, Streamed(request.model, heard), receive, send)
         else:
-            await self._whole(request.model, call, Whole(request.model, heard), receive, send)
+            await self._whole(run, Whole(request.model, heard), receive, send)
 
     async def count_tokens(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The estimated number of tokens of a request."""
         request, _ = read_request(await self._body(scope, receive), CountRequest)
-        self._find(request.model, scope)
+        self._choose(request.model, scope)
         tokens = estimated_tokens(chat_messages(request), chat_tools(request.tools or ()))
         await send_json(send, 200, {"input_tokens": tokens}, request_headers(new_request_id()))
 
@@ -72,16 +77,16 @@ class Messages:
         require_json(header(scope, b"content-type"))
         return await read_body(scope, receive, self._options.max_body_bytes)
 
-    def _find(self, model: str, scope: Scope) -> Deployment:
-        deployment = self._runtime.find(model, caller_of(scope))
-        if ENTRY not in deployment.entries:
+    def _choose(self, model: str, scope: Scope, session: Session = NO_SESSION) -> Live:
+        chosen = self._runtime.choose(model, caller_of(scope), session)
+        if ENTRY not in chosen.deployment.entries:
             raise EntryNotFound(model, "chat hook")
-        return deployment
+        return chosen
 
-    async def _whole(self, name: str, call: Call, fold: Whole, receive: Receive, send: Send) -> None:
+    async def _whole(self, run: Run, fold: Whole, receive: Receive, send: Send) -> None:
         request_id = ""
         try:
-            async with cancel_on_disconnect(receive), self._runtime.run(name, ENTRY, call, via=VIA) as run:
+            async with cancel_on_disconnect(receive), run:
                 request_id = run.context.run_id
                 async for events in run.batches():
                     fold.add(events)
@@ -89,11 +94,11 @@ class Messages:
         except HayhooksError as error:
             await self._refuse(error, request_id, send)
 
-    async def _stream(self, name: str, call: Call, fold: Streamed, receive: Receive, send: Send) -> None:
+    async def _stream(self, run: Run, fold: Streamed, receive: Receive, send: Send) -> None:
         request_id = ""
         sender: StreamSender | None = None
         try:
-            async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, ENTRY, call, via=VIA) as run:
+            async with cancel_on_disconnect(receive) as watching, run:
                 request_id = run.context.run_id
                 headers = (SSE, *request_headers(request_id))
                 sender = StreamSender(send, headers, PING, self._options.heartbeat_s)

@@ -7,6 +7,8 @@ from starlette.types import Receive, Scope, Send
 from hayhooks.core.deployment import Call, Deployment
 from hayhooks.core.errors import EntryNotFound, HayhooksError
 from hayhooks.core.events import Event, Raw, Texts
+from hayhooks.core.registry import Live
+from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
     Header,
@@ -60,25 +62,28 @@ class Chat:
                 self._runtime.find(model, caller_of(scope))
             body = read_chat_body(await read_body(scope, receive, options.max_body_bytes), model)
             model = body["model"]
-            deployment = self._runtime.find(model, caller_of(scope))
+            session = session_of(scope, body)
+            chosen = self._runtime.choose(model, caller_of(scope), session)
+            deployment = chosen.deployment
             if ENTRY not in deployment.entries:
                 raise EntryNotFound(model, "chat hook")
             fold = self._fold(deployment, scope, body)
             task = task_of(body)
             if task is not None and deployment.attributes["open_webui_tasks"] == "default":
-                await self._task(task, deployment, fold, scope, body, receive, send)
+                await self._task(task, chosen, fold, scope, body, receive, send)
                 return
             call = Call(
                 arguments={"model": model, "messages": body["messages"], "body": body},
                 headers=scope["headers"],
-                session=session_of(scope, body),
+                session=session,
                 caller=caller_of(scope),
                 wants_stream=body["stream"],
             )
+            run = self._runtime.run(model, ENTRY, call, via=VIA, chosen=chosen)
             if isinstance(fold, Chunked):
-                await self._stream(call, fold, receive, send)
+                await self._stream(run, fold, receive, send)
             else:
-                await self._whole(call, fold, scope, receive, send)
+                await self._whole(run, fold, scope, receive, send)
         except (HayhooksError, MethodNotAllowed) as error:
             status, answer, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
             await send_json(send, status, answer, headers)
@@ -96,7 +101,7 @@ class Chat:
     async def _task(
         self,
         task: str,
-        deployment: Deployment,
+        chosen: Live,
         fold: Chunked | Whole,
         scope: Scope,
         body: dict[str, Any],
@@ -106,17 +111,15 @@ class Chat:
         """Answer what Open WebUI asks for around a chat: by the wrapper's hook for it, or in a word of our own."""
         messages = body["messages"]
         events: list[Event] = []
-        if TASK_ENTRY in deployment.entries:
+        if TASK_ENTRY in chosen.deployment.entries:
             call = Call(
                 arguments={"task": task, "messages": messages, "body": body},
                 headers=scope["headers"],
                 session=session_of(scope, body),
                 caller=caller_of(scope),
             )
-            async with (
-                cancel_on_disconnect(receive),
-                self._runtime.run(deployment.name, TASK_ENTRY, call, via=VIA) as run,
-            ):
+            running = self._runtime.run(chosen.deployment.name, TASK_ENTRY, call, via=VIA, chosen=chosen)
+            async with cancel_on_disconnect(receive), running as run:
                 events = [event async for event in run]
         if not has_text(events):
             events = [Texts([default_answer(task, messages)])]
@@ -127,9 +130,8 @@ class Chat:
             fold.add(events)
             await send_bytes(send, 200, fold.body())
 
-    async def _whole(self, call: Call, fold: Whole, scope: Scope, receive: Receive, send: Send) -> None:
-        name = call.arguments["model"] if call.arguments else ""
-        async with cancel_on_disconnect(receive), self._runtime.run(name, ENTRY, call, via=VIA) as run:
+    async def _whole(self, run: Run, fold: Whole, scope: Scope, receive: Receive, send: Send) -> None:
+        async with cancel_on_disconnect(receive), run:
             async for events in run.batches():
                 if events and isinstance(events[0], Raw):
                     await events[0].response(scope, receive, send)
@@ -138,11 +140,10 @@ class Chat:
             headers = ((b"x-request-id", run.context.run_id.encode()),)
             await send_bytes(send, 200, fold.body(), headers=headers)
 
-    async def _stream(self, call: Call, fold: Chunked, receive: Receive, send: Send) -> None:
-        name = call.arguments["model"] if call.arguments else ""
+    async def _stream(self, run: Run, fold: Chunked, receive: Receive, send: Send) -> None:
         sender: StreamSender | None = None
         try:
-            async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, ENTRY, call, via=VIA) as run:
+            async with cancel_on_disconnect(receive) as watching, run:
                 run_id: Header = (b"x-request-id", run.context.run_id.encode())
                 sender = StreamSender(send, (SSE, run_id), HEARTBEAT, self._options.heartbeat_s)
                 watching.start()

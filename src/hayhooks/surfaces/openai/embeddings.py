@@ -39,17 +39,20 @@ class Embeddings:
         require_json(header(scope, b"content-type"))
         body, inputs = read_embeddings_body(await read_body(scope, receive, self._options.max_body_bytes))
         model = body["model"]
-        if ENTRY not in self._runtime.find(model, caller_of(scope)).entries:
+        session = session_of(scope, body)
+        chosen = self._runtime.choose(model, caller_of(scope), session)
+        if ENTRY not in chosen.deployment.entries:
             raise EntryNotFound(model, "embedding hook")
         call = Call(
             arguments={"model": model, "inputs": inputs, "body": body},
             headers=scope["headers"],
-            session=session_of(scope, body),
+            session=session,
             caller=caller_of(scope),
         )
+        running = self._runtime.run(model, ENTRY, call, via=VIA, chosen=chosen)
         vectors: Vectors | None = None
         usage: Usage | None = None
-        async with cancel_on_disconnect(receive), self._runtime.run(model, ENTRY, call, via=VIA) as run:
+        async with cancel_on_disconnect(receive), running as run:
             async for event in run:
                 if isinstance(event, Raw):
                     await event.response(scope, receive, send)

@@ -14,16 +14,13 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.aio import in_thread
+from hayhooks.core.context import Session
 from hayhooks.core.deployment import Call, Upload
-from hayhooks.core.errors import (
-    EntryNotFound,
-    KeptFileNotFound,
-    RunFailed,
-    TooLarge,
-)
+from hayhooks.core.errors import EntryNotFound, KeptFileNotFound, RunFailed, TooLarge
 from hayhooks.core.events import Raw, Result
 from hayhooks.core.files import FileStore, KeptFile, is_file_id, new_file_id, safe_filename
 from hayhooks.core.principal import Principal
+from hayhooks.core.registry import Live
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import Header, HTTPOptions, caller_of, header, require, send_json
@@ -89,9 +86,10 @@ class Files:
                 raise invalid("purpose", "'purpose' must say what the file is for, such as user_data or assistants.")
             expires_after_s = _expires_after(fields)
             model = fields.get("model") or _query(scope).get("model")
-            taker = self._taker(model, caller_of(scope))
+            session = session_of(scope)
+            taker = self._taker(model, caller_of(scope), session)
             if taker is not None:
-                await self._hand_over(taker, upload, purpose, scope, receive, send)
+                await self._hand_over(taker, session, upload, purpose, scope, receive, send)
                 return
             kept = await in_thread(
                 self._store.keep,
@@ -123,27 +121,29 @@ class Files:
                 raise too_large
             yield dict(fields), files[0]
 
-    def _taker(self, model: str | None, caller: Principal) -> str | None:
-        """The deployment that takes an upload over: the one that is named, or else the only one *caller* may call.
+    def _taker(self, model: str | None, caller: Principal, session: Session) -> Live | None:
+        """The version that takes an upload over: of the deployment that is named, or of the only one for *caller*.
 
         Raises:
             HayhooksError: The one that is named does not, or not for *caller*.
         """
         if model:
-            if ENTRY not in self._runtime.find(model, caller).entries:
+            chosen = self._runtime.choose(model, caller, session)
+            if ENTRY not in chosen.deployment.entries:
                 raise EntryNotFound(model, "upload hook")
-            return model
+            return chosen
         revision, takers = self._takers
         if revision != self._runtime.revision:
             revision = self._runtime.revision
             takers = tuple(name for name, found in self._runtime.deployments.items() if ENTRY in found.entries)
             self._takers = (revision, takers)
         takers = tuple(name for name in takers if self._runtime.may(name, caller))
-        return takers[0] if len(takers) == 1 else None
+        return self._runtime.choose(takers[0], caller, session) if len(takers) == 1 else None
 
     async def _hand_over(
-        self, name: str, upload: Upload, purpose: str, scope: Scope, receive: Receive, send: Send
+        self, chosen: Live, session: Session, upload: Upload, purpose: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
+        name = chosen.deployment.name
         now_s = time.time()
         kind = _media_type(upload.content_type)
         file = KeptFile(new_file_id(now_s), safe_filename(upload.filename), kind, upload.size, purpose, int(now_s))
@@ -155,10 +155,11 @@ class Files:
                 "purpose": purpose,
             },
             headers=scope["headers"],
-            session=session_of(scope),
+            session=session,
             caller=caller_of(scope),
         )
-        async with cancel_on_disconnect(receive), self._runtime.run(name, ENTRY, call, via=VIA) as run:
+        running = self._runtime.run(name, ENTRY, call, via=VIA, chosen=chosen)
+        async with cancel_on_disconnect(receive), running as run:
             reply = await run.reply()
             if isinstance(reply, Raw):
                 await reply.response(scope, receive, send)

@@ -11,6 +11,7 @@ from hayhooks.core.deployment import Call, Deployment
 from hayhooks.core.errors import EntryNotFound, HayhooksError
 from hayhooks.core.events import Raw
 from hayhooks.core.responses import KeptResponse
+from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
     Header,
@@ -87,10 +88,16 @@ class Responses:
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         require_json(header(scope, b"content-type"))
         body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
-        deployment, entry = self._target(model_of(body), scope)
+        model = model_of(body)
+        self._runtime.find(model, caller_of(scope))  # a name that is not there is said first
         check_response_body(body)
         turn = await self._memory.turn(body, session_of(scope, body))
+        # Only now is it known which session it goes on with, and so which version answers.
+        chosen = self._runtime.choose(model, caller_of(scope), turn.session)
+        deployment = chosen.deployment
+        entry = self._target(deployment)
         call = _call(body, turn, entry, scope)
+        run = self._runtime.run(model, entry, call, via=VIA, chosen=chosen)
         response = new_response(turn.id, body, turn.conversation_id)
         is_streamed = body["stream"] or body["background"]
         fold = Fold(response, runs_own_tools=deployment.runs_own_tools, is_streamed=is_streamed)
@@ -98,28 +105,25 @@ class Responses:
             response = await self._memory.keep(turn, response, is_new=True)
             if not response["store"]:
                 raise OSError("A background response could not be kept.")
-            log = self._background.start(turn, body["model"], entry, call, fold)
+            log = self._background.start(turn, run, fold)
             if body["stream"]:
                 await self._follow(log.after(-1), receive, send)
             else:
                 await send_bytes(send, 200, json_bytes(response))
         elif body["stream"]:
-            await self._stream(body["model"], entry, call, turn, fold, receive, send)
+            await self._stream(run, turn, fold, receive, send)
         else:
-            await self._whole(body["model"], entry, call, turn, fold, scope, receive, send)
+            await self._whole(run, turn, fold, scope, receive, send)
 
-    def _target(self, model: str, scope: Scope) -> tuple[Deployment, str]:
-        """The deployment of that name, and the hook of it that answers."""
-        deployment = self._runtime.find(model, caller_of(scope))
+    def _target(self, deployment: Deployment) -> str:
+        """The hook that answers."""
         entry = next((entry for entry in (ENTRY, CHAT) if entry in deployment.entries), None)
         if entry is None:
-            raise EntryNotFound(model, "Responses hook")
-        return deployment, entry
+            raise EntryNotFound(deployment.name, "Responses hook")
+        return entry
 
-    async def _whole(
-        self, name: str, entry: str, call: Call, turn: Turn, fold: Fold, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, entry, call, via=VIA) as run:
+    async def _whole(self, run: Run, turn: Turn, fold: Fold, scope: Scope, receive: Receive, send: Send) -> None:
+        async with cancel_on_disconnect(receive) as watching, run:
             run_id: Header = (b"x-request-id", run.context.run_id.encode())
             async for events in run.batches():
                 if events and isinstance(events[0], Raw):
@@ -132,14 +136,12 @@ class Responses:
         response = await self._memory.keep(turn, fold.response, is_new=True)
         await send_bytes(send, 200, json_bytes(response), headers=(run_id,))
 
-    async def _stream(
-        self, name: str, entry: str, call: Call, turn: Turn, fold: Fold, receive: Receive, send: Send
-    ) -> None:
+    async def _stream(self, run: Run, turn: Turn, fold: Fold, receive: Receive, send: Send) -> None:
         sender: StreamSender | None = None
         is_kept = False
         unexpected: Exception | None = None
         try:
-            async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, entry, call, via=VIA) as run:
+            async with cancel_on_disconnect(receive) as watching, run:
                 run_id: Header = (b"x-request-id", run.context.run_id.encode())
                 sender = StreamSender(send, (SSE, run_id), HEARTBEAT, self._options.heartbeat_s)
                 watching.start()

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hayhooks.core.deployment import Call
 from hayhooks.core.errors import HayhooksError
-from hayhooks.core.runtime import Runtime
+from hayhooks.core.run import Run
 from hayhooks.surfaces.openai.responses_events import events_after
 from hayhooks.surfaces.openai.responses_fold import Fold
 from hayhooks.surfaces.openai.responses_state import INTERRUPTED, Memory, Turn
@@ -78,14 +77,12 @@ class Background:
 
     def __init__(
         self,
-        runtime: Runtime,
         memory: Memory,
         answer: Callable[[BaseException], dict[str, Any]],
         on_error: Callable[[str, BaseException], None],
         *,
         is_shared: bool,
     ) -> None:
-        self._runtime = runtime
         self._memory = memory
         self._answer = answer
         self._on_error = on_error
@@ -94,11 +91,11 @@ class Background:
         self._stopped: set[str] = set()  # by their callers
         self._watcher: asyncio.Task[None] | None = None
 
-    def start(self, turn: Turn, model: str, entry: str, call: Call, fold: Fold) -> Log:
+    def start(self, turn: Turn, run: Run, fold: Fold) -> Log:
         """Make a response; the log of what it says."""
         log = Log()
         log.write(fold.queue())
-        task = asyncio.create_task(self._make(turn, model, entry, call, fold, log), name=turn.id)
+        task = asyncio.create_task(self._make(turn, run, fold, log), name=turn.id)
         self._running[turn.id] = _Running(log, task)
         task.add_done_callback(lambda _: self._running.pop(turn.id, None))
         if self._is_shared and self._watcher is None:
@@ -138,9 +135,9 @@ class Background:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _make(self, turn: Turn, model: str, entry: str, call: Call, fold: Fold, log: Log) -> None:
+    async def _make(self, turn: Turn, run: Run, fold: Fold, log: Log) -> None:
         try:
-            async with self._runtime.run(model, entry, call, via="openai") as run:
+            async with run:
                 log.write(fold.begin())
                 self._memory.keep_soon(turn, fold.response, is_new=False)
                 async for events in run.batches():

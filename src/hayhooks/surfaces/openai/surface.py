@@ -69,7 +69,7 @@ async def serve(
         answer: dict[str, Any] = error_answer(error, show_tracebacks=options.show_tracebacks)[1]["error"]
         return answer
 
-    background = Background(runtime, memory, failure, _log, is_shared=kept.is_shared)
+    background = Background(memory, failure, _log, is_shared=kept.is_shared)
     responses = Responses(runtime, options, memory, background)
     conversations = Conversations(memory, options)
 
