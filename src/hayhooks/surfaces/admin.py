@@ -135,12 +135,13 @@ class _Admin:
                 request = _flags(dict(fields))
                 if set(uploads) - {"files"}:
                     raise InvalidRequest("Each file must be a part named 'files' whose file name is its path.")
+                require_deploy(scope, request["name"])
                 bundle = await in_thread(_bundle, request["name"], _read_uploads, uploads.get("files", ()))
         else:
             require_json(header(scope, b"content-type"))
             request = _validated(_FILES, await read_body(scope, receive, self._options.max_body_bytes))
+            require_deploy(scope, request["name"])
             bundle = await in_thread(_bundle, request["name"], _read_texts, request["files"])
-        require_deploy(scope, bundle.name)
         deployment = await self._runtime.deploy(
             bundle, overwrite=request.get("overwrite", False), save=request.get("save_files", True)
         )
