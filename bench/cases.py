@@ -24,6 +24,11 @@ class Target:
         """Whether streams must end with [DONE]."""
         return self.peer is None or self.peer.sends_done
 
+    @property
+    def key(self) -> str | None:
+        """What callers of the server show."""
+        return self.peer.key if self.peer is not None else None
+
     def cpu_s(self) -> float:
         """Processor time used by the server so far; 0 for a mere address."""
         return self.server.cpu_s() if self.server else 0.0
@@ -38,6 +43,7 @@ class Metric:
     more_is_better: bool
     goals: Mapping[str, float] = field(default_factory=dict)  # how many times better than that peer ours must be
     limit: float | None = None  # the worst that ours may be
+    overheads: Mapping[str, float] = field(default_factory=dict)  # share of ours that the peer may lose at most
 
 
 Values = dict[str, float]

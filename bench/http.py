@@ -9,15 +9,16 @@ class CallError(Exception):
     """The server did not answer as it should."""
 
 
-def post_bytes(path: str, host: str, body: bytes) -> bytes:
+def post_bytes(path: str, host: str, body: bytes, key: str | None = None) -> bytes:
     """A whole HTTP/1.1 request that posts JSON, to be sent as it is, again and again."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    lines += [f"X-API-Key: {key}"] if key else []
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def call(host: str, port: int, method: str, path: str, body: Any = None, timeout_s: float = 60) -> Any:
+def call(
+    host: str, port: int, method: str, path: str, body: Any = None, timeout_s: float = 60, key: str | None = None
+) -> Any:
     """Send one request and return the decoded JSON answer.
 
     Raises:
@@ -26,6 +27,7 @@ def call(host: str, port: int, method: str, path: str, body: Any = None, timeout
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         headers = {} if body is None else {"Content-Type": "application/json"}
+        headers |= {"X-API-Key": key} if key else {}
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         payload = answer.read()

@@ -34,11 +34,13 @@ class Load:
         return self.requests / self.seconds
 
 
-def drive(host: str, port: int, path: str, body: bytes, connections: int, seconds: float) -> Load:
+def drive(
+    host: str, port: int, path: str, body: bytes, connections: int, seconds: float, key: str | None = None
+) -> Load:
     """Post *body* to *path* over *connections* connections for *seconds* seconds."""
     if wrk := shutil.which("wrk"):
-        return _drive_with_wrk(wrk, host, port, path, body, connections, seconds)
-    return asyncio.run(drive_with_asyncio(host, port, path, body, connections, seconds))
+        return _drive_with_wrk(wrk, host, port, path, body, connections, seconds, key)
+    return asyncio.run(drive_with_asyncio(host, port, path, body, connections, seconds, key))
 
 
 def burst(host: str, port: int, path: str, body: bytes, requests: int, timeout_s: float) -> float:
@@ -53,12 +55,16 @@ def burst(host: str, port: int, path: str, body: bytes, requests: int, timeout_s
     return load.seconds
 
 
-async def drive_with_asyncio(host: str, port: int, path: str, body: bytes, connections: int, seconds: float) -> Load:
+async def drive_with_asyncio(
+    host: str, port: int, path: str, body: bytes, connections: int, seconds: float, key: str | None = None
+) -> Load:
     """The same as :func:`drive`, without wrk. It costs about as much as a fast server: compare, do not quote."""
-    return await _drive(host, port, path, body, connections, time_limit_s=seconds, once=False)
+    return await _drive(host, port, path, body, connections, time_limit_s=seconds, once=False, key=key)
 
 
-def _drive_with_wrk(wrk: str, host: str, port: int, path: str, body: bytes, connections: int, seconds: float) -> Load:
+def _drive_with_wrk(
+    wrk: str, host: str, port: int, path: str, body: bytes, connections: int, seconds: float, key: str | None
+) -> Load:
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         file.write(body)
         file.flush()
@@ -66,7 +72,8 @@ def _drive_with_wrk(wrk: str, host: str, port: int, path: str, body: bytes, conn
         # wrk counts whole seconds.
         duration = f"{max(1, round(seconds))}s"
         command = [wrk, "-t1", f"-c{connections}", f"-d{duration}", "--timeout=60s", "-s", str(SCRIPT), url, "--"]
-        done = subprocess.run([*command, file.name], capture_output=True, text=True, timeout=seconds + 120, check=False)
+        command += [file.name, *([key] if key else [])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120, check=False)
     line = next((line for line in done.stdout.splitlines() if line.startswith("{")), None)
     if line is None:
         raise CallError(f"wrk said: {done.stdout[-300:]}{done.stderr[-300:]}")
@@ -74,10 +81,18 @@ def _drive_with_wrk(wrk: str, host: str, port: int, path: str, body: bytes, conn
 
 
 async def _drive(
-    host: str, port: int, path: str, body: bytes, connections: int, *, time_limit_s: float, once: bool
+    host: str,
+    port: int,
+    path: str,
+    body: bytes,
+    connections: int,
+    *,
+    time_limit_s: float,
+    once: bool,
+    key: str | None = None,
 ) -> Load:
     loop = asyncio.get_running_loop()
-    request = post_bytes(path, f"{host}:{port}", body)
+    request = post_bytes(path, f"{host}:{port}", body, key)
     callers = [_Caller(request, once=once) for _ in range(connections)]
     transports = [(await loop.create_connection(lambda c=caller: c, host, port))[0] for caller in callers]  # type: ignore[misc]
     began = time.perf_counter()

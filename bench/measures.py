@@ -29,9 +29,9 @@ def runs(deployment: str, connections: int) -> Measure:
     def measure(target: Target) -> Values:
         _expect(target, path, body, "hello")
         payload = json.dumps(body).encode()
-        loadgen.drive(target.host, target.port, path, payload, connections, WARM_UP_S)
+        loadgen.drive(target.host, target.port, path, payload, connections, WARM_UP_S, target.key)
         cpu_before = target.cpu_s()
-        load = loadgen.drive(target.host, target.port, path, payload, connections, target.seconds)
+        load = loadgen.drive(target.host, target.port, path, payload, connections, target.seconds, target.key)
         cpu_s = target.cpu_s() - cpu_before
         if load.failures:
             raise CallError(f"{load.failures} of {load.requests} calls failed")
@@ -189,6 +189,6 @@ def command(*arguments: str, times: int = 5) -> Measure:
 
 
 def _expect(target: Target, path: str, body: dict[str, str], result: str) -> None:
-    answer = http.call(target.host, target.port, "POST", path, body)
+    answer = http.call(target.host, target.port, "POST", path, body, key=target.key)
     if answer != {"result": result}:
         raise CallError(f"{path} answered {answer!r}")

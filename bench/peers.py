@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.apps.closed import KEY
 from bench.environments import python_environment
 
 BENCH = Path(__file__).parent
@@ -28,6 +29,8 @@ class Peer:
     arguments: Callable[[Path, int], list[str]]  # of the program, for a directory of wrappers and a port
     program: str = "python"
     is_hayhooks: bool = False  # has the CLI, deploys over HTTP
+    key: str | None = None  # that callers must show
+    is_default: bool = True  # measured in every scenario that does not choose its peers
     sends_done: bool = True  # ends its streams with data: [DONE], as the API does
 
     @property
@@ -55,6 +58,14 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("ours", "this repository", (), _hayhooks, program="hayhooks", is_hayhooks=True),
+        Peer(
+            "ours-closed",
+            "the same, closed to callers without a key, called with one that has limits",
+            (),
+            _app("closed"),
+            key=KEY,
+            is_default=False,
+        ),
         Peer(
             "hayhooks-2.1",
             "hayhooks 2.1.0 as it is published, with its defaults",

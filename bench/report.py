@@ -90,6 +90,10 @@ def _goals(results: Results, scenario: Scenario, case: Case, metric: Metric) -> 
         ratio = _ratio(ours, results.middle(scenario.name, case.name, peer, metric.key), metric)
         if ratio is not None:
             yield f"{times:g} x {peer} (is {ratio:.2f})", ratio >= times
+    for peer, share in metric.overheads.items():
+        ratio = _ratio(ours, results.middle(scenario.name, case.name, peer, metric.key), metric)
+        if ratio is not None:
+            yield f"{peer} at most {share:.0%} behind (is {1 - 1 / ratio:.0%})", 1 - 1 / ratio <= share
     if metric.limit is not None:
         met = ours >= metric.limit if metric.more_is_better else ours <= metric.limit
         yield f"{'at least' if metric.more_is_better else 'at most'} {metric.limit:g} (is {_number(ours)})", met

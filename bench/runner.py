@@ -72,8 +72,12 @@ def _turns(cases: Sequence[Case], peers: Sequence[Peer], rounds: int) -> Iterato
         for case in cases:
             for position in range(len(peers)):
                 peer = peers[(position + number) % len(peers)]
-                if case.peers is None or peer.name in case.peers:
+                if _is_for(case, peer):
                     yield case, number, peer
+
+
+def _is_for(case: Case, peer: Peer) -> bool:
+    return peer.is_default if case.peers is None else peer.name in case.peers
 
 
 def _start_warm(
@@ -85,7 +89,7 @@ def _start_warm(
     for case in cases:
         for peer in peers:
             key = (peer.name, case.fleet)
-            if case.cold or key in tried or (case.peers is not None and peer.name not in case.peers):
+            if case.cold or key in tried or not _is_for(case, peer):
                 continue
             tried.add(key)
             _say(f"{scenario.name}: starting {peer.name} ({case.fleet.name})")

@@ -32,6 +32,22 @@ def _run() -> Scenario:
     return Scenario("run", "POST /{name}/run of no-ops and small Haystack pipelines", tuple(cases))
 
 
+def _closed() -> Scenario:
+    metrics = (
+        Metric("rate", "requests/s", more_is_better=True, overheads={"ours-closed": 0.1}),
+        Metric("p99_ms", "ms, the slowest of 100", more_is_better=False),
+        CPU,
+    )
+    peers = frozenset({"ours", "ours-closed"})
+    cases = tuple(
+        Case(f"{name} c={connections}, with and without keys", measures.runs(name, connections), metrics,
+             EVERY_WRAPPER, peers=peers)
+        for name in ("noop_async", "echo_sync")
+        for connections in (1, 16)
+    )  # fmt: skip
+    return Scenario("closed", "what keys, scopes, rates and concurrency of a key cost on the way of a run", cases)
+
+
 def _many() -> Scenario:
     many = crowd_then_echo(300)
     cases = [
@@ -125,6 +141,7 @@ SCENARIOS = {
     scenario.name: scenario
     for scenario in (
         _run(),
+        _closed(),
         _many(),
         _chat(),
         _paced(),

@@ -95,7 +95,7 @@ class Server:
             if self._process.poll() is not None:
                 raise http.CallError(f"{self.peer.name} ended at start:\n{self.log_tail()}")
             try:
-                found = len(http.call(HOST, self.port, "GET", "/status", timeout_s=10)["pipelines"])
+                found = len(http.call(HOST, self.port, "GET", "/status", timeout_s=10, key=self.peer.key)["pipelines"])
             except (OSError, http.CallError):
                 found = -1
             if found >= deployments:

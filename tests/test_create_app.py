@@ -1,5 +1,6 @@
 """``create_app()`` gives a FastAPI app: what users add to it works as in any other, beside ours."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -392,3 +393,15 @@ def test_a_root_path_is_where_links_point_and_where_a_proxy_leaves_or_strips_it(
             document = httpx.get(f"{base}/openapi.json").json()
             assert document["servers"] == [{"url": "/api"}]
             assert httpx.get(f"{base}/apigreet/run").status_code == 404
+
+
+def test_slow_deployments_are_built_side_by_side_at_start(tmp_path: Path) -> None:
+    meeting = tmp_path / "meeting"
+    os.mkfifo(meeting)  # opening one end waits for the other
+    for name, mode in (("reader", "r"), ("writer", "w")):
+        (tmp_path / "pipelines" / name).mkdir(parents=True)
+        source = wrapper().replace("self.pipeline = None", f"open({str(meeting)!r}, {mode!r}).close()")
+        (tmp_path / "pipelines" / name / "pipeline_wrapper.py").write_text(source)
+    settings = AppSettings(pipelines_dir=str(tmp_path / "pipelines"), startup_deploy_workers=2)
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        assert client.get("/status").json()["pipelines"] == ["reader", "writer"]

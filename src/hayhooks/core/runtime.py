@@ -19,6 +19,7 @@ from hayhooks.core.run import Run
 from hayhooks.core.store import Found, Store
 
 T = TypeVar("T")
+_SLOW_S = 0.02  # a build that takes longer waits for something, or could as well share the processors
 RunListener = Callable[[Run, BaseException | None], None]
 
 
@@ -125,14 +126,22 @@ class Runtime:
         return Run(self._registry, name, entry, call, via, self._on_run_end, self._files, self.find, self._quotas)
 
     async def start(self, workers: int = 4) -> None:
-        """Deploy everything that the store says should be live, *workers* at a time.
+        """Deploy everything that the store says should be live, at most *workers* at a time.
 
-        What fails is left out and named in ``failures``.
+        One begins when the one before it has ended or is slow: what is built in a moment is built soonest one after
+        the other, as threads that compute stand in each other's way. What fails is left out and named in ``failures``.
         """
         await self._engine.start()
         found = await in_thread(self._store.find)
         turn = asyncio.Semaphore(max(1, workers))
-        await asyncio.gather(*(self._start_one(item, turn) for item in found))
+        starting = []
+        for item in found:
+            await turn.acquire()
+            task = asyncio.ensure_future(self._start_one(item))
+            task.add_done_callback(lambda _: turn.release())
+            starting.append(task)
+            await asyncio.wait({task}, timeout=_SLOW_S)
+        await asyncio.gather(*starting)
 
     async def stop(self) -> None:
         """Retire everything; returns when the teardowns have run."""
@@ -238,8 +247,8 @@ class Runtime:
         if self._on_change is not None:
             await self._on_change(name, None)
 
-    async def _start_one(self, found: Found, turn: asyncio.Semaphore) -> None:
-        async with turn, self._registry.changing(found.name):
+    async def _start_one(self, found: Found) -> None:
+        async with self._registry.changing(found.name):
             if found.name in self._registry.live:  # somebody deployed it while we were starting
                 if found.bundle is not None:
                     await in_thread(self._store.release, found.name, found.bundle.version)
