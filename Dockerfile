@@ -12,12 +12,12 @@ WORKDIR /src
 
 # Dependencies first: their layer stays as long as the lock file does.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --frozen --no-dev --no-install-project
+RUN uv sync --frozen --no-dev --extra jwt --no-install-project
 
 COPY LICENSE README.md ./
 COPY docs docs
 COPY src src
-RUN uv sync --frozen --no-dev --no-editable
+RUN uv sync --frozen --no-dev --extra jwt --no-editable
 
 
 FROM python:3.13-slim

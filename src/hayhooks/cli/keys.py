@@ -26,7 +26,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the an
 class Keys(Protocol):
     """Where the keys are."""
 
-    def keys(self) -> "Sequence[KeyInfo]":
+    def list_keys(self) -> "Sequence[KeyInfo]":
         """All of them."""
 
     def create_key(
@@ -129,7 +129,7 @@ def create(
 def list_keys(context: click.Context, as_json: bool, state_dir: Path | None, local: bool) -> None:
     """List all API keys, also those that do not work any more. The keys themselves are not known."""
     with _place(context, state_dir, local) as place:
-        found = place.keys()
+        found = place.list_keys()
     if as_json:
         print_json([dict(key.raw) for key in found])
     elif not found:
@@ -148,7 +148,7 @@ def list_keys(context: click.Context, as_json: bool, state_dir: Path | None, loc
 def revoke(context: click.Context, key: str, as_json: bool, state_dir: Path | None, local: bool) -> None:
     """Revoke an API key, for good. Its holder is refused within a second."""
     with _place(context, state_dir, local) as place:
-        found = place.keys()
+        found = place.list_keys()
         chosen = [one for one in found if one.id == key]
         chosen = chosen or [one for one in found if one.name == key and one.state == "active"]
         if not chosen:

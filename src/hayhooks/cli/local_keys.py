@@ -42,7 +42,7 @@ class LocalKeys:
         finally:
             store.close()
 
-    def keys(self) -> Sequence[KeyInfo]:
+    def list_keys(self) -> Sequence[KeyInfo]:
         """All keys."""
         now_s = time.time()
         return [key_info(key.described(now_s)) for key in self._store.all()]

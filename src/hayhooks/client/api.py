@@ -217,7 +217,7 @@ class Client:
         body = form_body(_form_fields(params), files) if files else json_body(params)
         return self._transport.request("POST", f"/{_segment(name)}/run", body)
 
-    def keys(self) -> tuple[KeyInfo, ...]:
+    def list_keys(self) -> tuple[KeyInfo, ...]:
         """All API keys of the server, also those that do not work any more."""
         found = self._transport.request("GET", "/keys", accept="application/json").json()
         if not isinstance(found, list):

@@ -1,5 +1,6 @@
 """The admin key that a server makes for itself when it needs one and has none."""
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -46,7 +47,9 @@ def open_keys(directory: Path, settings: AppSettings) -> SQLiteKeys:
         keys.close()
         raise
     if made is not None:
-        sys.stderr.write(_ANNOUNCEMENT.format(key=made, directory=directory))  # not into the log, which is kept
+        sys.stderr.write(
+            _ANNOUNCEMENT.format(key=made, directory=shlex.quote(str(directory)))
+        )  # not into the log, which is kept
         sys.stderr.flush()
     return keys
 

@@ -109,7 +109,11 @@ class OpenAPI:
         components = dict(own.get("components") or {})
         components["schemas"] = {**schemas, **components.get("schemas", {})}
         if self._needs_admin_key:
-            scheme = {"type": "http", "scheme": "bearer", "description": "The key set as HAYHOOKS_ADMIN_KEY."}
+            scheme = {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "The admin key, or an API key that may do this.",
+            }
             components["securitySchemes"] = {"AdminKey": scheme, **components.get("securitySchemes", {})}
         return {**own, "paths": paths, "components": components}
 
