@@ -1,10 +1,10 @@
-"""``hayhooks pipeline``: deploy, undeploy and run."""
+"""``hayhooks pipeline``: deploy, roll back, undeploy and run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from hayhooks.cli.changes import print_deployed, print_tried
 from hayhooks.cli.connection import (
     CommandFailed,
     complete_names,
@@ -14,19 +14,19 @@ from hayhooks.cli.connection import (
 )
 from hayhooks.cli.output import human_bytes, print_done, print_json
 from hayhooks.cli.pipeline_run import run
+from hayhooks.cli.pipeline_versions import json_option, rollback, versions
 from hayhooks.cli.progress import waiting
 
-if TYPE_CHECKING:
-    from hayhooks.client import Client, Deployed
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's answer as JSON.")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Build it and say what it would change for callers; change nothing."
+)
 yaml_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
-@click.group(short_help="Deploy, undeploy and run pipelines.")
+@click.group(short_help="Deploy, roll back, undeploy and run pipelines.")
 @connection_options
 def pipeline() -> None:
-    """Deploy, undeploy and run pipelines on a server."""
+    """Deploy, roll back, undeploy and run pipelines on a server."""
 
 
 @pipeline.command("deploy-files", short_help="Deploy a directory with a pipeline_wrapper.py.")
@@ -34,11 +34,18 @@ def pipeline() -> None:
 @click.option("--name", "-n", help="Name of the deployment. [default: the directory's]")
 @click.option("--overwrite", "-o", is_flag=True, help="Replace a deployment of that name.")
 @click.option("--skip-saving-files", "-s", is_flag=True, help="Serve it until the server stops, without keeping it.")
+@dry_run_option
 @json_option
 @connection_options
 @click.pass_context
 def deploy_files(
-    context: click.Context, directory: Path, name: str | None, overwrite: bool, skip_saving_files: bool, as_json: bool
+    context: click.Context,
+    directory: Path,
+    name: str | None,
+    overwrite: bool,
+    skip_saving_files: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Deploy the files in DIRECTORY, which holds a pipeline_wrapper.py and whatever it needs.
 
@@ -55,9 +62,14 @@ def deploy_files(
         raise CommandFailed(str(error)) from error
     count = f"{len(files)} file{'s' if len(files) > 1 else ''}, {human_bytes(size)}"
     with server_client(context, manages=True) as client:
+        if dry_run:
+            with waiting(f"Trying out {name!r}: {count}"):
+                tried = client.try_files(name, files, overwrite=overwrite)
+            print_tried(tried, as_json)
+            return
         with waiting(f"Deploying {name!r}: {count}"):
             deployed = client.deploy_files(name, files, overwrite=overwrite, save_files=not skip_saving_files)
-        _print_deployed(client, deployed, as_json)
+        print_deployed(client, deployed, as_json)
 
 
 @pipeline.command("deploy-yaml", short_help="Deploy a pipeline YAML with inputs and outputs.")
@@ -67,6 +79,7 @@ def deploy_files(
 @click.option("--description", help="What it does, for the API's documentation and for tools.")
 @click.option("--skip-mcp", is_flag=True, help="Do not offer it as an MCP tool.")
 @click.option("--save-file/--no-save-file", default=True, show_default=True, help="Keep it when the server restarts.")
+@dry_run_option
 @json_option
 @connection_options
 @click.pass_context
@@ -78,22 +91,29 @@ def deploy_yaml(
     description: str | None,
     skip_mcp: bool,
     save_file: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Deploy the pipeline YAML in FILE, which declares its inputs and outputs."""
     name = name or file.stem
     source_code = _text(file)
+    skips = True if skip_mcp else None  # None: the YAML may say so itself
     with server_client(context, manages=True) as client:
+        if dry_run:
+            with waiting(f"Trying out {name!r}"):
+                tried = client.try_yaml(name, source_code, overwrite=overwrite, description=description, skip_mcp=skips)
+            print_tried(tried, as_json)
+            return
         with waiting(f"Deploying {name!r}"):
             deployed = client.deploy_yaml(
                 name,
                 source_code,
                 overwrite=overwrite,
                 description=description,
-                skip_mcp=True if skip_mcp else None,  # None: the YAML may say so itself
+                skip_mcp=skips,
                 save_file=save_file,
             )
-        _print_deployed(client, deployed, as_json)
+        print_deployed(client, deployed, as_json)
 
 
 @pipeline.command("deploy", short_help="Deploy a pipeline YAML the first way.")
@@ -112,7 +132,7 @@ def deploy(context: click.Context, file: Path, name: str | None, as_json: bool) 
     with server_client(context, manages=True) as client:
         with waiting(f"Deploying {name!r}"):
             deployed = client.deploy_legacy(name, source_code)
-        _print_deployed(client, deployed, as_json)
+        print_deployed(client, deployed, as_json)
 
 
 @pipeline.command("undeploy", short_help="Take a deployment out of service.")
@@ -130,15 +150,8 @@ def undeploy(context: click.Context, name: str, as_json: bool) -> None:
         print_done(f"Undeployed {undeployed.name!r}.")
 
 
-pipeline.add_command(run)
-
-
-def _print_deployed(client: "Client", deployed: "Deployed", as_json: bool) -> None:
-    if as_json:
-        print_json(deployed.raw)
-    else:
-        where = f" at {client.url}{deployed.endpoint}" if deployed.endpoint else ""
-        print_done(f"Deployed {deployed.name!r}{where}")
+for command in (run, versions, rollback):
+    pipeline.add_command(command)
 
 
 def _text(file: Path) -> str:

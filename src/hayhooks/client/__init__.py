@@ -1,6 +1,15 @@
 """A typed client of the Hayhooks server, on the standard library alone: it is imported in milliseconds."""
 
-from hayhooks.client.answers import Deployed, DeploymentStatus, RunAnswer, ServerStatus, Undeployed
+from hayhooks.client.answers import (
+    Deployed,
+    DeploymentStatus,
+    DeploymentVersion,
+    DeploymentVersions,
+    RunAnswer,
+    ServerStatus,
+    Tried,
+    Undeployed,
+)
 from hayhooks.client.api import Client
 from hayhooks.client.errors import BrokenAnswer, ClientError, InvalidClientRequest, ServerRefused, ServerUnreachable
 from hayhooks.client.multipart import Content, Upload
@@ -14,11 +23,14 @@ __all__ = [
     "Content",
     "Deployed",
     "DeploymentStatus",
+    "DeploymentVersion",
+    "DeploymentVersions",
     "InvalidClientRequest",
     "RunAnswer",
     "ServerRefused",
     "ServerStatus",
     "ServerUnreachable",
+    "Tried",
     "Undeployed",
     "Upload",
 ]

@@ -4,7 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 from urllib.parse import quote
 
-from hayhooks.client.answers import Deployed, DeploymentStatus, RunAnswer, ServerStatus, Undeployed, server_status
+from hayhooks.client.answers import (
+    Deployed,
+    DeploymentStatus,
+    DeploymentVersions,
+    RunAnswer,
+    ServerStatus,
+    Tried,
+    Undeployed,
+    deployed,
+    deployment_versions,
+    server_status,
+    tried,
+)
 from hayhooks.client.errors import BrokenAnswer, ServerRefused
 from hayhooks.client.multipart import Body, Content, Upload, content_bytes, form_body, json_body, read_content
 from hayhooks.client.sse import event_texts, texts
@@ -49,6 +61,8 @@ class Client:
                 raise
             # Not live, or a server of version 2: this says which.
             body = self._get(f"/status/{_segment(name)}")
+        if body.get("state") in ("Undeployed", "Failed"):  # those who manage are told of its versions
+            body = self._get(f"/status/{_segment(name)}")
         streams = body.get("streams")
         return DeploymentStatus(
             body.get("name", name), body.get("request_schema"), None if streams is None else bool(streams), body
@@ -82,13 +96,11 @@ class Client:
 
         Text goes as JSON, which every server version takes; binary or many megabytes go as a form.
         """
-        texts_of = _as_texts(files)
-        if texts_of is not None:
-            body = json_body({"name": name, "files": texts_of, "overwrite": overwrite, "save_files": save_files})
-        else:
-            fields = [("name", name), ("overwrite", _flag(overwrite)), ("save_files", _flag(save_files))]
-            body = form_body(fields, [Upload("files", path, content) for path, content in files.items()])
-        return self._deployed(name, self._post("/deploy_files", body))
+        return deployed(name, self._send_files(name, files, overwrite=overwrite, save_files=save_files))
+
+    def try_files(self, name: str, files: Mapping[str, Content], *, overwrite: bool = False) -> Tried:
+        """Build *files* as a deploy would, and say what it would change; nothing is changed."""
+        return tried(name, self._send_files(name, files, overwrite=overwrite, dry_run=True))
 
     def deploy_yaml(
         self,
@@ -101,19 +113,43 @@ class Client:
         save_file: bool = True,
     ) -> Deployed:
         """Deploy a pipeline YAML with declared inputs and outputs."""
-        body = {
-            "name": name,
-            "source_code": source_code,
-            "overwrite": overwrite,
-            "description": description,
-            "skip_mcp": skip_mcp,
-            "save_file": save_file,
-        }
-        return self._deployed(name, self._post("/deploy-yaml", json_body(body)))
+        answer = self._send_yaml(
+            name,
+            source_code,
+            overwrite=overwrite,
+            description=description,
+            skip_mcp=skip_mcp,
+            save_file=save_file,
+        )
+        return deployed(name, answer)
+
+    def try_yaml(
+        self,
+        name: str,
+        source_code: str,
+        *,
+        overwrite: bool = False,
+        description: str | None = None,
+        skip_mcp: bool | None = None,
+    ) -> Tried:
+        """Build a pipeline YAML as a deploy would, and say what it would change; nothing is changed."""
+        answer = self._send_yaml(
+            name, source_code, overwrite=overwrite, description=description, skip_mcp=skip_mcp, dry_run=True
+        )
+        return tried(name, answer)
 
     def deploy_legacy(self, name: str, source_code: str) -> Deployed:
         """Deploy a pipeline YAML the first way: ``POST /{name}`` then takes ``{component: {input: value}}``."""
-        return self._deployed(name, self._post("/deploy", json_body({"name": name, "source_code": source_code})))
+        return deployed(name, self._post("/deploy", json_body({"name": name, "source_code": source_code})))
+
+    def versions(self, name: str) -> DeploymentVersions:
+        """The versions that *name* has had, also when it is undeployed; for those who may manage the server."""
+        return deployment_versions(name, self._get(f"/deployments/{_segment(name)}"))
+
+    def rollback(self, name: str, version: str | None = None) -> Deployed:
+        """Make a version live again: the one whose digest begins with *version*, or the one before the live one."""
+        body = None if version is None else json_body({"version": version})
+        return deployed(name, self._post(f"/rollback/{_segment(name)}", body))
 
     def undeploy(self, name: str) -> Undeployed:
         """Take *name* out of service."""
@@ -168,8 +204,17 @@ class Client:
     def _post(self, path: str, body: Body | None) -> Mapping[str, Any]:
         return _object(self._transport.request("POST", path, body, accept="application/json"))
 
-    def _deployed(self, name: str, answer: Mapping[str, Any]) -> Deployed:
-        return Deployed(str(answer.get("name", name)), answer.get("endpoint"), answer)
+    def _send_files(self, name: str, files: Mapping[str, Content], **flags: bool) -> Mapping[str, Any]:
+        texts_of = _as_texts(files)
+        if texts_of is not None:
+            body = json_body({"name": name, "files": texts_of, **flags})
+        else:
+            fields = [("name", name), *((flag, _flag(value)) for flag, value in flags.items())]
+            body = form_body(fields, [Upload("files", path, content) for path, content in files.items()])
+        return self._post("/deploy_files", body)
+
+    def _send_yaml(self, name: str, source_code: str, **options: Any) -> Mapping[str, Any]:
+        return self._post("/deploy-yaml", json_body({"name": name, "source_code": source_code, **options}))
 
 
 def text_pieces(answer: Answer) -> Iterator[str]:

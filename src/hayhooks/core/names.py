@@ -9,7 +9,7 @@ RESERVED = frozenset(
         ".well-known", "a2a", "admin", "chat", "completions", "console", "conversations", "deploy", "deploy-yaml",
         "deploy_files", "deployments", "docs", "docs-assets", "draw", "embeddings", "favicon.ico", "files", "health",
         "jobs", "keys", "mcp", "messages", "metrics", "models", "openapi.json", "redoc", "responses", "robots.txt",
-        "runs", "sse", "static", "status", "undeploy", "v1",
+        "rollback", "runs", "sse", "static", "status", "undeploy", "v1",
     }
 )  # fmt: skip
 

@@ -15,6 +15,10 @@ from hayhooks.server.openapi.words import (
     ref,
 )
 
+_NULL: dict[str, Any] = {"type": "null"}
+_SENTENCES: dict[str, Any] = {"type": "array", "items": STRING}
+_DRY_RUN: dict[str, Any] = {**BOOLEAN, "default": False, "description": "Build it, and change nothing."}
+
 SCHEMAS: dict[str, Any] = {
     "Error": object_of(
         ["detail", "kind"],
@@ -54,9 +58,33 @@ SCHEMAS: dict[str, Any] = {
                 request_schema={"type": "object", "description": "JSON Schema of the body that /{name}/run takes."},
                 file_fields={"type": "object", "additionalProperties": BOOLEAN},
                 streams={"enum": ["text", "sse", None]},
+                versions={
+                    "type": "array",
+                    "items": ref("DeploymentVersion"),
+                    "description": "Newest first; for those who may manage the server.",
+                },
+                history={"type": "array", "items": ref("DeploymentChange")},
             ),
         ]
     },
+    "DeploymentVersion": object_of(
+        ["version", "is_live", "kept"],
+        version=STRING,
+        is_live=BOOLEAN,
+        deployed_at={"type": ["number", "null"], "description": "Unix time in seconds at which it last became live."},
+        deployed_by={"anyOf": [ref("Author"), _NULL]},
+        how={"enum": ["deploy", "rollback", "reload", "start", None]},
+        kept={**BOOLEAN, "description": "Whether it can be rolled back to."},
+        files={"anyOf": [object_of(["count", "bytes"], count={"type": "integer"}, bytes={"type": "integer"}), _NULL]},
+    ),
+    "DeploymentChange": object_of(
+        ["version", "at", "by", "how"],
+        version={"type": ["string", "null"], "description": "null when it was undeployed."},
+        at={"type": "number"},
+        by=ref("Author"),
+        how={"enum": ["deploy", "rollback", "undeploy", "reload", "start"]},
+    ),
+    "Author": object_of(["id", "name"], id=STRING, name=STRING),
     "PipelineStatusResponse": object_of(["status", "pipeline"], status={"const": "Up!"}, pipeline=STRING),
     "PipelineFilesRequest": object_of(
         ["name", "files"],
@@ -64,6 +92,7 @@ SCHEMAS: dict[str, Any] = {
         files={"type": "object", "additionalProperties": STRING, "description": "Relative path: text."},
         overwrite={**BOOLEAN, "default": False},
         save_files={**BOOLEAN, "default": True, "description": "Whether the deployment is there after a restart."},
+        dry_run=_DRY_RUN,
     ),
     "YamlDeployRequest": object_of(
         ["name", "source_code"],
@@ -73,9 +102,23 @@ SCHEMAS: dict[str, Any] = {
         description={"type": ["string", "null"]},
         skip_mcp={"type": ["boolean", "null"]},
         save_file={**BOOLEAN, "default": True},
+        dry_run=_DRY_RUN,
     ),
     "LegacyDeployRequest": object_of(["name", "source_code"], name=NAME, source_code=STRING),
-    "DeployResponse": object_of(["name", "success", "endpoint"], name=STRING, success={"const": True}, endpoint=STRING),
+    "DeployResponse": object_of(
+        ["name", "success"],
+        name=STRING,
+        success={"const": True},
+        endpoint=STRING,
+        version=STRING,
+        changes={**_SENTENCES, "description": "What is different for callers of the version before."},
+        breaking={**_SENTENCES, "description": "Of the changes, those that break callers."},
+        dry_run={"const": True, "description": "There when nothing was deployed."},
+        is_new={**BOOLEAN, "description": "In a dry run: nothing of that name is live."},
+    ),
+    "RollbackRequest": object_of(
+        version={"type": ["string", "null"], "description": "Its digest or the first digits, at least 4."}
+    ),
     "UndeployResponse": object_of(["name", "success"], name=STRING, success={"const": True}),
 }
 
@@ -88,6 +131,7 @@ def paths() -> dict[str, dict[str, Any]]:
         files={"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
         overwrite=BOOLEAN,
         save_files=BOOLEAN,
+        dry_run=BOOLEAN,
     )
     return {
         "/status": {
@@ -164,6 +208,18 @@ def paths() -> dict[str, dict[str, Any]]:
                 json_answer(ref("DeployResponse")),
                 ERROR,
                 requestBody=json_body(ref("LegacyDeployRequest")),
+            )
+        },
+        "/rollback/{pipeline_name}": {
+            "post": operation(
+                "pipeline_rollback",
+                "config",
+                "Roll back",
+                json_answer(ref("DeployResponse")),
+                ERROR,
+                description="Makes a kept version live again: the one that is named, or the one before the live one.",
+                parameters=name_parameter(),
+                requestBody={**json_body(ref("RollbackRequest")), "required": False},
             )
         },
         "/undeploy/{pipeline_name}": {
