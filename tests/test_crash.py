@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hayhooks.client import BrokenAnswer, ServerUnreachable
+from hayhooks.core.bundle import Bundle
 from hayhooks.testing import RunningServer, running_server
 from tests.support.deployments import Gate, wrapper, write
 from tests.support.killed_store import SCENARIOS
@@ -31,6 +32,10 @@ def test_whatever_the_step_at_which_a_store_is_cut_short_a_restart_finds_the_old
         None if files is None else {path: files[path].decode() for path in sorted(files)}
         for files in (scenario.old, scenario.new)
     )
+    versions = {
+        is_new: None if files is None else Bundle("a", files).version
+        for is_new, files in ((True, scenario.new), (False, scenario.old))
+    }
     assert len(cuts) > 5
     for cut in cuts:
         first, second = cut["found"]
@@ -39,7 +44,11 @@ def test_whatever_the_step_at_which_a_store_is_cut_short_a_restart_finds_the_old
         assert {path: cut["shown"].get(path) for path in users} == users, cut
         assert cut["last"], cut
         assert cut["undeployed"] is None, cut
-        assert (cut["left"], cut["kept"]) == (users, []), cut
+        assert (cut["left"], cut["stray"]) == (users, []), cut
+        if first == new:
+            assert cut["history"] == versions[True], cut
+        elif cut["history"] is not None:
+            assert cut["history"] == versions[False], cut
     assert [cut["found"][0] for cut in cuts if cut["is_complete"]] == [new]
     order = [cut["found"][0] == new for cut in cuts]
     assert order == sorted(order), "once the new version is found it stays so"

@@ -35,6 +35,7 @@ CONTRACT = {
     "GRACEFUL_SHUTDOWN_TIMEOUT": ("9", "graceful_shutdown_timeout", 9),
     "STREAMING_COMPONENTS": ("a,b", "streaming_components", "a,b"),
     "STARTUP_DEPLOY_WORKERS": ("2", "startup_deploy_workers", 2),
+    "KEPT_VERSIONS": ("3", "kept_versions", 3),
     "FILES_TO_IGNORE_PATTERNS": ('["*.log"]', "files_to_ignore_patterns", ["*.log"]),
     "STATE_DIR": ("/srv/state", "state_dir", "/srv/state"),
     "RELOAD": ("true", "reload", True),

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hayhooks.core.bundle import Bundle
-from hayhooks.core.store import Store
+from hayhooks.core.bundle import Bundle, read_directory
+from hayhooks.core.store import KEPT_VERSIONS, MAX_COPIED_BYTES, Cause, Kept, Store
+from hayhooks.store import history
 from hayhooks.store.disk import DiskStore, StoreFailed
 from hayhooks.store.memory import MemoryStore
+from hayhooks.store.sqlite import open_database
 from hayhooks.store.state import State
-from hayhooks.store.versions import KEPT_VERSIONS
 from tests.support.deployments import answering, contents, house, tree, write
 
 PATHS = {"pipeline_wrapper.py": b"x = 1\r\n", "sub/deep/data.bin": bytes(range(256)), "empty": b"", "ü .txt": b"\xff"}
@@ -120,6 +121,121 @@ def test_a_directory_that_is_served_in_place_is_its_own_place(store: Store, tmp_
     assert store.place(store.put(bundle)) == directory
     store.release("a", bundle.version)
     assert tree(directory) == before
+
+
+def versions_of(store: Store, name: str = "a") -> list[tuple[str, str | None]]:
+    return [(change.cause.how, change.version) for change in store.history(name)]
+
+
+def test_the_history_says_what_was_live_newest_first_by_whom_and_how(store: Store) -> None:
+    key = Cause("deploy", "key:1", "ci")
+    one = store.put(Bundle("a", {"x": b"1"}))
+    store.set_live(one, save=True, cause=key)
+    two = put_live(store, Bundle("a", {"x": b"2"}), save=False)
+    store.set_live(one, save=True, cause=Cause("rollback"))
+    store.set_undeployed("a")
+    put_live(store, Bundle("b", {"x": b"3"}))
+    changes = store.history("a")
+    assert versions_of(store) == [
+        ("undeploy", None), ("rollback", one.version), ("deploy", two.version), ("deploy", one.version),
+    ]  # fmt: skip
+    assert changes[-1].cause == key
+    assert changes[0].cause.by_name == "server"
+    assert [change.at_s for change in changes] == sorted((change.at_s for change in changes), reverse=True)
+    assert store.history("never") == []
+
+
+def test_what_is_found_is_history_only_when_it_differs_from_what_was_live(store: Store) -> None:
+    one = put_live(store, Bundle("a", {"x": b"1"}))
+    store.set_found(one, Cause("start"))
+    two = store.put(Bundle("a", {"x": b"2"}))
+    for _ in range(2):
+        store.set_found(two, Cause("reload"))
+    assert versions_of(store) == [("reload", two.version), ("deploy", one.version)]
+
+
+def test_a_version_that_was_live_is_kept_and_fetched_as_it_was(store: Store) -> None:
+    old = put_live(store, Bundle("a", PATHS))
+    new = put_live(store, Bundle("a", {"x": b"new"}))
+    store.release("a", old.version)
+    assert store.kept("a") == {
+        new.version: Kept(1, 3), old.version: Kept(len(PATHS), sum(map(len, PATHS.values()))),
+    }  # fmt: skip
+    fetched = store.fetch("a", old.version)
+    assert fetched is not None
+    assert (dict(fetched.files), fetched.version) == (PATHS, old.version)
+    assert contents(store.place(store.put(fetched))) == PATHS
+    assert store.fetch("a", "0" * 64) is None
+
+
+def test_a_name_that_was_undeployed_keeps_its_versions(store: Store) -> None:
+    bundle = put_live(store, Bundle("a", PATHS))
+    store.set_undeployed("a")
+    store.release("a", bundle.version)
+    assert set(store.kept("a")) == {bundle.version}
+    assert live(store) == {}
+    again = store.fetch("a", bundle.version)
+    assert again is not None
+    put_live(store, again)
+    assert live(store) == {"a": bundle.version}
+
+
+def test_the_newest_versions_are_kept_and_no_more(store: Store) -> None:
+    versions = []
+    for number in range(KEPT_VERSIONS + 3):
+        bundle = put_live(store, Bundle("a", {"x": b"%d" % number}))
+        store.release("a", bundle.version)
+        versions.append(bundle.version)
+    assert set(store.kept("a")) == set(versions[-KEPT_VERSIONS:])
+    back = store.fetch("a", versions[3])
+    assert back is not None
+    put_live(store, back)
+    store.release("a", back.version)
+    for number in range(KEPT_VERSIONS - 1):  # what was rolled back to counts as new
+        newer = put_live(store, Bundle("a", {"y": b"%d" % number}))
+        store.release("a", newer.version)
+    assert versions[3] in store.kept("a")
+
+
+def test_what_never_was_live_is_not_kept(store: Store) -> None:
+    failed = store.put(Bundle("a", {"x": b"1"}))
+    store.release("a", failed.version)
+    assert (store.kept("a"), store.history("a")) == ({}, [])
+
+
+def test_of_a_users_directory_that_was_served_a_copy_is_kept(store: Store, tmp_path: Path) -> None:
+    directory = write(tmp_path / "mine", {"x": b"1", "sub/y": b"2"})
+    before = tree(directory)
+    store.set_found(read_directory("a", directory), Cause("start"))
+    write(directory, {"x": b"edited"})
+    store.set_found(read_directory("a", directory), Cause("reload"))
+    edited, old = (version for _, version in versions_of(store))
+    assert edited is not None
+    assert old is not None
+    assert store.kept("a") == {edited: Kept(2, 7), old: Kept(2, 2)}
+    fetched = store.fetch("a", old)
+    assert fetched is not None
+    assert (dict(fetched.files), fetched.version) == ({"x": b"1", "sub/y": b"2"}, old)
+    assert set(tree(directory)) == set(before)
+
+
+def test_of_a_large_directory_no_copy_is_kept(store: Store, tmp_path: Path) -> None:
+    directory = write(tmp_path / "mine", {"pipeline_wrapper.py": b"1"})
+    with (directory / "model.bin").open("wb") as file:
+        file.truncate(MAX_COPIED_BYTES)
+    bundle = read_directory("a", directory)
+    store.set_found(bundle, Cause("start"))
+    assert store.kept("a") == {}
+    assert versions_of(store) == [("start", bundle.version)]
+
+
+def test_what_is_tried_out_lies_on_disk_for_a_while_and_leaves_nothing(store: Store) -> None:
+    with store.aside(Bundle("a", PATHS)) as bundle:
+        place = store.place(bundle)
+        assert contents(place) == PATHS
+        assert bundle.version == Bundle("a", PATHS).version
+    assert not place.exists()
+    assert (live(store), store.kept("a"), store.history("a")) == ({}, {}, [])
 
 
 # The store on disk
@@ -270,7 +386,6 @@ def test_a_deployment_whose_files_were_removed_from_the_pipelines_directory_is_g
     (disk.pipelines / "a" / "pipeline_wrapper.py").unlink()
     assert disk.restart() == {}
     assert disk.restart() == {}
-    assert disk.versions("a") == []
 
 
 def test_an_undeployed_directory_stays_undeployed_until_it_is_deployed_again(disk: Disk) -> None:
@@ -307,12 +422,85 @@ def test_old_versions_go_and_the_live_one_stays(disk: Disk) -> None:
     assert version in disk.versions("a")
 
 
-def test_nothing_is_kept_of_what_is_undeployed_or_never_became_live(disk: Disk) -> None:
-    disk.deploy("a", {"pipeline_wrapper.py": b"1"})
+def test_nothing_is_left_of_what_never_became_live(disk: Disk) -> None:
+    version = disk.deploy("a", {"pipeline_wrapper.py": b"1"})
+    for name in ("a", "b"):
+        failed = disk.store.put(Bundle(name, {"pipeline_wrapper.py": b"broken"}))
+        disk.store.release(name, failed.version)
+    assert disk.versions("a") == [version]
+    assert not (disk.state / "versions" / "b").exists()
+
+
+def test_of_undeployed_names_the_newest_are_kept(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "pipelines", tmp_path / "state", max_gone_names=2)
+    for name in ("a", "b", "c", "d"):
+        bundle = put_live(store, Bundle(name, {"pipeline_wrapper.py": b"1"}))
+        store.release(name, bundle.version)
+    for name in ("c", "a", "b"):
+        store.set_undeployed(name)
+    assert [name for name in ("a", "b", "c", "d") if store.kept(name)] == ["a", "b", "d"]
+    assert store.history("c") == []
+    assert {path.name for path in (tmp_path / "state" / "versions").iterdir()} == {"a", "b", "d"}
+    store.close()
+
+
+def test_the_history_of_a_name_is_bounded() -> None:
+    database = open_database(":memory:", history.SCHEMA)
+    for number in range(history.MAX_CHANGES + 5):
+        history.append(database, "a", f"{number}", Cause("deploy"))
+    history.append(database, "b", None, Cause("undeploy"))
+    told = [change.version for change in history.changes_of(database, "a")]
+    assert told == [f"{number}" for number in range(history.MAX_CHANGES + 4, 4, -1)]
+    database.close()
+
+
+def test_history_and_versions_outlive_a_restart(disk: Disk) -> None:
+    old = disk.deploy("a", {"pipeline_wrapper.py": b"1"})
+    new = disk.deploy("a", {"pipeline_wrapper.py": b"2"})
+    disk.restart()
+    assert versions_of(disk.store) == [("deploy", new), ("deploy", old)]
+    assert set(disk.store.kept("a")) == {new, old}
+
+
+def test_rolling_back_over_a_users_directory_leaves_it_alone_and_outlives_a_restart(disk: Disk) -> None:
+    old = disk.deploy("a", {"pipeline_wrapper.py": b"1"})
     disk.store.set_undeployed("a")
-    failed = disk.store.put(Bundle("b", {"pipeline_wrapper.py": b"1"}))
-    disk.store.release("b", failed.version)
-    assert (disk.versions("a"), disk.versions("b")) == ([], [])
+    write(disk.pipelines / "a", {"pipeline_wrapper.py": b"mine"})
+    before = tree(disk.pipelines)
+    back = disk.store.fetch("a", old)
+    assert back is not None
+    put_live(disk.store, back)
+    assert disk.restart() == {"a": old}
+    assert tree(disk.pipelines) == before
+    write(disk.pipelines / "a", {"pipeline_wrapper.py": b"edited"})  # the last change wins
+    assert disk.restart() == {"a": Bundle("a", {"pipeline_wrapper.py": b"edited"}).version}
+
+
+def test_what_a_users_directory_still_holds_is_rolled_back_to_in_its_place(disk: Disk) -> None:
+    mine = write(disk.pipelines / "a", {"pipeline_wrapper.py": b"mine"})
+    (found,) = disk.store.find()
+    assert found.bundle is not None
+    disk.store.set_found(found.bundle, Cause("start"))
+    uploaded = disk.deploy("a", {"pipeline_wrapper.py": b"2"})
+    assert disk.restart() == {"a": uploaded}
+    back = disk.store.fetch("a", found.bundle.version)
+    assert back is not None
+    assert disk.store.place(put_live(disk.store, back)) == mine
+    assert disk.restart() == {"a": found.bundle.version}
+    (again,) = disk.store.find()
+    assert again.bundle is not None
+    assert disk.store.place(again.bundle) == mine
+
+
+def test_a_version_whose_files_its_own_runs_changed_is_rolled_back_to_as_it_was_left(disk: Disk) -> None:
+    bundle = put_live(disk.store, Bundle("a", {"pipeline_wrapper.py": b"1", "counter.txt": b"0"}))
+    write(disk.store.place(bundle), {"counter.txt": b"7"})
+    disk.deploy("a", {"pipeline_wrapper.py": b"2"})
+    back = disk.store.fetch("a", bundle.version)
+    assert back is not None
+    placed = put_live(disk.store, back)
+    assert (placed.version, contents(disk.store.place(placed))["counter.txt"]) == (bundle.version, b"7")
+    assert disk.restart() == {"a": bundle.version}
 
 
 def test_drafts_of_a_server_that_was_killed_are_removed_at_the_next_start(disk: Disk) -> None:
@@ -408,7 +596,8 @@ def test_a_database_that_fails_later_refuses_the_deploy(disk: Disk) -> None:
 _FILL = """
 import resource, signal, sys
 from pathlib import Path
-from hayhooks.core.bundle import Bundle
+from hayhooks.core.bundle import Bundle, read_directory
+from hayhooks.store import history
 from hayhooks.store.disk import DiskStore, StoreFailed
 
 store = DiskStore(Path(sys.argv[1]), Path(sys.argv[2]))

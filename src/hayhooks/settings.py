@@ -65,6 +65,11 @@ class AppSettings(BaseSettings):
         default_factory=list,
         description="Glob patterns of file and directory names that are never part of a deployment.",
     )
+    kept_versions: int = Field(
+        default=10,
+        ge=2,
+        description="Versions kept of each name, for rolling back. Those in use, and the live one, are never dropped.",
+    )
     reload: bool = Field(
         default=False, description="Deploy again, while the server runs, what changes in that directory."
     )

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from hayhooks.core.bundle import Bundle
+from hayhooks.core.store import Cause
 from hayhooks.store.disk import DiskStore
 from tests.support.deployments import contents, write
 
@@ -38,6 +39,7 @@ class Scenario:
     old: Files | None  # what is live before; None: nothing
     new: Files | None
     deployed: Files | None = None  # deployed through the store, before the user's files are written
+    then: Callable[[DiskStore], None] | None = None  # done after that
 
 
 def deploy(files: Files) -> Callable[[DiskStore], None]:
@@ -56,6 +58,19 @@ def undeploy(store: DiskStore) -> None:
     store.set_undeployed("a")
 
 
+def roll_back(files: Files) -> Callable[[DiskStore], None]:
+    """Make a kept version live again, as a server does."""
+
+    def change(store: DiskStore) -> None:
+        bundle = store.fetch("a", Bundle("a", files).version)
+        assert bundle is not None
+        bundle = store.put(bundle)
+        store.set_live(bundle, save=True, cause=Cause("rollback"))
+        store.release("a", bundle.version)
+
+    return change
+
+
 ONE: Files = {"pipeline_wrapper.py": b"1", "same": b"same", "sub/gone": b"1", "turns": b"1"}
 TWO: Files = {"pipeline_wrapper.py": b"2", "same": b"same", "turns/dir": b"2"}
 YAML: Files = {"a.yml": b"components: {}\n"}
@@ -70,6 +85,16 @@ SCENARIOS: dict[str, Scenario] = {
     "over-users": Scenario(MINE, deploy(TWO), old={"pipeline_wrapper.py": b"mine", "data/x": b"mine"}, new=TWO),
     "beside-users": Scenario({"a/notes": b"mine", "a/turns/n": b"mine"}, deploy(TWO), old=None, new=TWO),
     "undeploy": Scenario({}, undeploy, deployed=ONE, old=ONE, new=None),
+    "rollback": Scenario({}, roll_back(ONE), deployed=ONE, then=deploy(TWO), old=TWO, new=ONE),
+    "rollback-undeployed": Scenario({}, roll_back(ONE), deployed=ONE, then=undeploy, old=None, new=ONE),
+    "rollback-over-users": Scenario(
+        MINE,
+        roll_back(ONE),
+        deployed=ONE,
+        then=undeploy,
+        old={"pipeline_wrapper.py": b"mine", "data/x": b"mine"},
+        new=ONE,
+    ),
     "undeploy-users": Scenario(MINE, undeploy, old={"pipeline_wrapper.py": b"mine", "data/x": b"mine"}, new=None),
 }
 
@@ -101,6 +126,8 @@ def _prepare(root: Path, scenario: Scenario) -> None:
     store = _open(root)
     if scenario.deployed is not None:
         deploy(scenario.deployed)(store)
+    if scenario.then is not None:
+        scenario.then(store)
     write(root / "pipelines", scenario.users)
     _live(store)
     store.close()
@@ -112,6 +139,7 @@ def _look(root: Path) -> dict[str, Any]:
     for _ in range(2):
         store = _open(root)
         found.append(_live(store))
+        history = store.history("a")
         store.close()
     shown = contents(root / "pipelines")
     store = _open(root)
@@ -125,6 +153,7 @@ def _look(root: Path) -> dict[str, Any]:
     store.close()
     store = _open(root)
     after_undeploy = _live(store)
+    kept = set(store.kept("a"))
     store.close()
     return {
         "found": found,
@@ -132,7 +161,8 @@ def _look(root: Path) -> dict[str, Any]:
         "last": after_deploy == _text(last),
         "undeployed": after_undeploy,
         "left": _text(contents(root / "pipelines")),
-        "kept": sorted(path.name for path in (root / "state" / "versions").glob("*/*")),
+        "history": history[0].version if history else None,
+        "stray": sorted({path.name for path in (root / "state" / "versions").glob("*/*")} - kept),
     }
 
 

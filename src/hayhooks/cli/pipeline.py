@@ -1,11 +1,11 @@
-"""``hayhooks pipeline``: deploy, undeploy and run."""
+"""``hayhooks pipeline``: deploy, roll back, undeploy and run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from hayhooks.cli.canary import abort, canary, canary_options, check_canary_options, promote
+from hayhooks.cli.changes import print_deployed, print_tried
 from hayhooks.cli.connection import (
     CommandFailed,
     complete_names,
@@ -15,19 +15,19 @@ from hayhooks.cli.connection import (
 )
 from hayhooks.cli.output import human_bytes, print_done, print_json
 from hayhooks.cli.pipeline_run import run
+from hayhooks.cli.pipeline_versions import json_option, rollback, versions
 from hayhooks.cli.progress import waiting
 
-if TYPE_CHECKING:
-    from hayhooks.client import Client, Deployed
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the server's answer as JSON.")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Build it and say what it would change for callers; change nothing."
+)
 yaml_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
-@click.group(short_help="Deploy, undeploy and run pipelines.")
+@click.group(short_help="Deploy, roll back, undeploy and run pipelines.")
 @connection_options
 def pipeline() -> None:
-    """Deploy, try, undeploy and run pipelines on a server."""
+    """Deploy, try, roll back, undeploy and run pipelines on a server."""
 
 
 @pipeline.command("deploy-files", short_help="Deploy a directory with a pipeline_wrapper.py.")
@@ -36,6 +36,7 @@ def pipeline() -> None:
 @click.option("--overwrite", "-o", is_flag=True, help="Replace a deployment of that name.")
 @click.option("--skip-saving-files", "-s", is_flag=True, help="Serve it until the server stops, without keeping it.")
 @canary_options
+@dry_run_option
 @json_option
 @connection_options
 @click.pass_context
@@ -48,6 +49,7 @@ def deploy_files(
     canary: int | None,
     max_error_percent: float | None,
     min_runs: int | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Deploy the files in DIRECTORY, which holds a pipeline_wrapper.py and whatever it needs.
@@ -66,9 +68,14 @@ def deploy_files(
         raise CommandFailed(str(error)) from error
     count = f"{len(files)} file{'s' if len(files) > 1 else ''}, {human_bytes(size)}"
     with server_client(context, manages=True) as client:
+        if dry_run:
+            with waiting(f"Trying out {name!r}: {count}"):
+                tried = client.try_files(name, files, overwrite=overwrite)
+            print_tried(tried, as_json)
+            return
         with waiting(f"Deploying {name!r}: {count}"):
             deployed = client.deploy_files(name, files, overwrite=overwrite, save_files=not skip_saving_files, **plan)
-        _print_deployed(client, deployed, as_json)
+        print_deployed(client, deployed, as_json)
 
 
 @pipeline.command("deploy-yaml", short_help="Deploy a pipeline YAML with inputs and outputs.")
@@ -79,6 +86,7 @@ def deploy_files(
 @click.option("--skip-mcp", is_flag=True, help="Do not offer it as an MCP tool.")
 @click.option("--save-file/--no-save-file", default=True, show_default=True, help="Keep it when the server restarts.")
 @canary_options
+@dry_run_option
 @json_option
 @connection_options
 @click.pass_context
@@ -93,24 +101,31 @@ def deploy_yaml(
     canary: int | None,
     max_error_percent: float | None,
     min_runs: int | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Deploy the pipeline YAML in FILE, which declares its inputs and outputs."""
     name = name or file.stem
     source_code = _text(file)
     plan = check_canary_options(canary, max_error_percent, min_runs)
+    skips = True if skip_mcp else None  # None: the YAML may say so itself
     with server_client(context, manages=True) as client:
+        if dry_run:
+            with waiting(f"Trying out {name!r}"):
+                tried = client.try_yaml(name, source_code, overwrite=overwrite, description=description, skip_mcp=skips)
+            print_tried(tried, as_json)
+            return
         with waiting(f"Deploying {name!r}"):
             deployed = client.deploy_yaml(
                 name,
                 source_code,
                 overwrite=overwrite,
                 description=description,
-                skip_mcp=True if skip_mcp else None,  # None: the YAML may say so itself
+                skip_mcp=skips,
                 save_file=save_file,
                 **plan,
             )
-        _print_deployed(client, deployed, as_json)
+        print_deployed(client, deployed, as_json)
 
 
 @pipeline.command("deploy", short_help="Deploy a pipeline YAML the first way.")
@@ -129,7 +144,7 @@ def deploy(context: click.Context, file: Path, name: str | None, as_json: bool) 
     with server_client(context, manages=True) as client:
         with waiting(f"Deploying {name!r}"):
             deployed = client.deploy_legacy(name, source_code)
-        _print_deployed(client, deployed, as_json)
+        print_deployed(client, deployed, as_json)
 
 
 @pipeline.command("undeploy", short_help="Take a deployment out of service.")
@@ -147,18 +162,8 @@ def undeploy(context: click.Context, name: str, as_json: bool) -> None:
         print_done(f"Undeployed {undeployed.name!r}.")
 
 
-for command in (run, canary, promote, abort):
+for command in (run, versions, rollback, canary, promote, abort):
     pipeline.add_command(command)
-
-
-def _print_deployed(client: "Client", deployed: "Deployed", as_json: bool) -> None:
-    if as_json:
-        print_json(deployed.raw)
-    else:
-        where = f" at {client.url}{deployed.endpoint}" if deployed.endpoint else ""
-        canary = deployed.raw.get("canary")
-        share = f" as a canary with {canary['percent']} % of the runs" if canary else ""
-        print_done(f"Deployed {deployed.name!r}{share}{where}")
 
 
 def _text(file: Path) -> str:

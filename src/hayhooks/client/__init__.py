@@ -5,8 +5,11 @@ from hayhooks.client.answers import (
     CanaryStatus,
     Deployed,
     DeploymentStatus,
+    DeploymentVersion,
+    DeploymentVersions,
     RunAnswer,
     ServerStatus,
+    Tried,
     Undeployed,
 )
 from hayhooks.client.api import Client
@@ -26,12 +29,15 @@ __all__ = [
     "CreatedKey",
     "Deployed",
     "DeploymentStatus",
+    "DeploymentVersion",
+    "DeploymentVersions",
     "InvalidClientRequest",
     "KeyInfo",
     "RunAnswer",
     "ServerRefused",
     "ServerStatus",
     "ServerUnreachable",
+    "Tried",
     "Undeployed",
     "Upload",
 ]

@@ -7,11 +7,53 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A deployment is live. ``endpoint`` is the path that runs it, as ``/chat/run``."""
+    """A deployment is live. ``endpoint`` is the path that runs it, as ``/chat/run``.
+
+    ``changes`` says, one sentence each, what is different for callers of the version before; ``breaking`` those that
+    break some.
+    """
 
     name: str
     endpoint: str | None
     raw: Mapping[str, Any] = field(repr=False)  # the server's answer as it came
+    version: str | None = None
+    changes: tuple[str, ...] = ()
+    breaking: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a deploy would do; it was built and thrown away. ``is_new`` says that nothing of that name is live."""
+
+    name: str
+    version: str
+    is_new: bool
+    changes: tuple[str, ...]
+    breaking: tuple[str, ...]
+    raw: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentVersion:
+    """One version that a name has had. ``deployed_at`` is in Unix seconds; None is what the server has forgotten."""
+
+    version: str  # hex digest of its files
+    is_live: bool
+    kept: bool  # it can be rolled back to
+    deployed_at: float | None
+    deployed_by: str | None
+    how: str | None  # deploy, rollback, reload or start
+    raw: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentVersions:
+    """The versions of a name, newest first. ``state`` is Loaded, Undeployed or Failed."""
+
+    name: str
+    state: str
+    versions: tuple[DeploymentVersion, ...]
+    raw: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +179,44 @@ def server_status(body: Mapping[str, Any]) -> ServerStatus:
     return ServerStatus(
         str(body.get("status", "")), body.get("version"), tuple(live), dict(body.get("failed") or {}), body
     )
+
+
+def deployed(name: str, body: Mapping[str, Any]) -> Deployed:
+    """The answer to a deploy or a rollback; servers before 3.0 tell no version and no changes."""
+    return Deployed(
+        str(body.get("name", name)),
+        body.get("endpoint"),
+        body,
+        body.get("version"),
+        tuple(body.get("changes") or ()),
+        tuple(body.get("breaking") or ()),
+    )
+
+
+def tried(name: str, body: Mapping[str, Any]) -> Tried:
+    """The answer to a dry run."""
+    return Tried(
+        str(body.get("name", name)),
+        str(body.get("version", "")),
+        bool(body.get("is_new")),
+        tuple(body.get("changes") or ()),
+        tuple(body.get("breaking") or ()),
+        body,
+    )
+
+
+def deployment_versions(name: str, body: Mapping[str, Any]) -> DeploymentVersions:
+    """The versions in an answer of ``GET /deployments/{name}``."""
+    versions = tuple(
+        DeploymentVersion(
+            str(told.get("version")),
+            bool(told.get("is_live")),
+            bool(told.get("kept")),
+            told.get("deployed_at"),
+            (told.get("deployed_by") or {}).get("name"),
+            told.get("how"),
+            told,
+        )
+        for told in body.get("versions") or ()
+    )
+    return DeploymentVersions(str(body.get("name", name)), str(body.get("state", "")), versions, body)

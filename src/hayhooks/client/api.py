@@ -9,12 +9,17 @@ from hayhooks.client.answers import (
     CanaryStatus,
     Deployed,
     DeploymentStatus,
+    DeploymentVersions,
     RunAnswer,
     ServerStatus,
+    Tried,
     Undeployed,
     canary_ended,
     canary_status,
+    deployed,
+    deployment_versions,
     server_status,
+    tried,
 )
 from hayhooks.client.errors import BrokenAnswer, ServerRefused
 from hayhooks.client.keys import CreatedKey, KeyInfo, key_info
@@ -61,6 +66,8 @@ class Client:
                 raise
             # Not live, or a server of version 2: this says which.
             body = self._get(f"/status/{_segment(name)}")
+        if body.get("state") in ("Undeployed", "Failed"):  # those who manage are told of its versions
+            body = self._get(f"/status/{_segment(name)}")
         streams = body.get("streams")
         return DeploymentStatus(
             body.get("name", name), body.get("request_schema"), None if streams is None else bool(streams), body
@@ -105,16 +112,12 @@ class Client:
 
         Text goes as JSON, which every server version takes; binary or many megabytes go as a form.
         """
-        texts_of = _as_texts(files)
         plan = _plan(canary, max_error_percent, min_runs)
-        if texts_of is not None:
-            options = {"overwrite": overwrite, "save_files": save_files, **plan}
-            body = json_body({"name": name, "files": texts_of, **options})
-        else:
-            fields = [("name", name), ("overwrite", _flag(overwrite)), ("save_files", _flag(save_files))]
-            fields += [(field, str(value)) for field, value in plan.items()]
-            body = form_body(fields, [Upload("files", path, content) for path, content in files.items()])
-        return self._deployed(name, self._post("/deploy_files", body))
+        return deployed(name, self._send_files(name, files, overwrite=overwrite, save_files=save_files, **plan))
+
+    def try_files(self, name: str, files: Mapping[str, Content], *, overwrite: bool = False) -> Tried:
+        """Build *files* as a deploy would, and say what it would change; nothing is changed."""
+        return tried(name, self._send_files(name, files, overwrite=overwrite, dry_run=True))
 
     def deploy_yaml(
         self,
@@ -130,20 +133,44 @@ class Client:
         min_runs: int | None = None,
     ) -> Deployed:
         """Deploy a pipeline YAML with declared inputs and outputs; as a canary as ``deploy_files`` does."""
-        body = {
-            "name": name,
-            "source_code": source_code,
-            "overwrite": overwrite,
-            "description": description,
-            "skip_mcp": skip_mcp,
-            "save_file": save_file,
+        answer = self._send_yaml(
+            name,
+            source_code,
+            overwrite=overwrite,
+            description=description,
+            skip_mcp=skip_mcp,
+            save_file=save_file,
             **_plan(canary, max_error_percent, min_runs),
-        }
-        return self._deployed(name, self._post("/deploy-yaml", json_body(body)))
+        )
+        return deployed(name, answer)
+
+    def try_yaml(
+        self,
+        name: str,
+        source_code: str,
+        *,
+        overwrite: bool = False,
+        description: str | None = None,
+        skip_mcp: bool | None = None,
+    ) -> Tried:
+        """Build a pipeline YAML as a deploy would, and say what it would change; nothing is changed."""
+        answer = self._send_yaml(
+            name, source_code, overwrite=overwrite, description=description, skip_mcp=skip_mcp, dry_run=True
+        )
+        return tried(name, answer)
 
     def deploy_legacy(self, name: str, source_code: str) -> Deployed:
         """Deploy a pipeline YAML the first way: ``POST /{name}`` then takes ``{component: {input: value}}``."""
-        return self._deployed(name, self._post("/deploy", json_body({"name": name, "source_code": source_code})))
+        return deployed(name, self._post("/deploy", json_body({"name": name, "source_code": source_code})))
+
+    def versions(self, name: str) -> DeploymentVersions:
+        """The versions that *name* has had, also when it is undeployed; for those who may manage the server."""
+        return deployment_versions(name, self._get(f"/deployments/{_segment(name)}"))
+
+    def rollback(self, name: str, version: str | None = None) -> Deployed:
+        """Make a version live again: the one whose digest begins with *version*, or the one before the live one."""
+        body = None if version is None else json_body({"version": version})
+        return deployed(name, self._post(f"/rollback/{_segment(name)}", body))
 
     def undeploy(self, name: str) -> Undeployed:
         """Take *name* out of service."""
@@ -260,8 +287,17 @@ class Client:
     def _post(self, path: str, body: Body | None) -> Mapping[str, Any]:
         return _object(self._transport.request("POST", path, body, accept="application/json"))
 
-    def _deployed(self, name: str, answer: Mapping[str, Any]) -> Deployed:
-        return Deployed(str(answer.get("name", name)), answer.get("endpoint"), answer)
+    def _send_files(self, name: str, files: Mapping[str, Content], **options: float) -> Mapping[str, Any]:
+        texts_of = _as_texts(files)
+        if texts_of is not None:
+            body = json_body({"name": name, "files": texts_of, **options})
+        else:
+            fields = [("name", name), *((option, _field(value)) for option, value in options.items())]
+            body = form_body(fields, [Upload("files", path, content) for path, content in files.items()])
+        return self._post("/deploy_files", body)
+
+    def _send_yaml(self, name: str, source_code: str, **options: Any) -> Mapping[str, Any]:
+        return self._post("/deploy-yaml", json_body({"name": name, "source_code": source_code, **options}))
 
 
 def text_pieces(answer: Answer) -> Iterator[str]:
@@ -318,8 +354,8 @@ def _plan(canary: int | None, max_error_percent: float | None, min_runs: int | N
     return {field: value for field, value in given.items() if value is not None}
 
 
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
+def _field(value: float) -> str:
+    return str(value).lower()  # true, false, or a number
 
 
 def _segment(name: str) -> str:

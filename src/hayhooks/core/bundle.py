@@ -3,7 +3,7 @@
 import fnmatch
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path, PurePosixPath
 
 from hayhooks.core.errors import InvalidBundle
@@ -25,20 +25,22 @@ class Bundle:
     """Source files of a deployment: path inside the bundle to bytes.
 
     ``version`` is the hex SHA-256 over the sorted paths and contents, so the same bytes are the same version
-    wherever they came from. ``directory`` is set when the files lie in a directory that is served in place.
+    wherever they came from. ``directory`` is set when the files lie in a directory that is served in place;
+    ``deployed_as`` when they were deployed as that version, and its own runs have changed them since.
     """
 
     name: str
     files: Mapping[str, bytes]
     directory: Path | None = None
+    deployed_as: InitVar[str | None] = None
     version: str = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, deployed_as: str | None) -> None:
         check_name(self.name)
         for path in self.files:
             _check_path(path)
         _check_no_file_is_a_directory(self.files)
-        object.__setattr__(self, "version", digest(self.files))
+        object.__setattr__(self, "version", deployed_as or digest(self.files))
 
     @property
     def yaml_file(self) -> str | None:

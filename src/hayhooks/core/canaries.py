@@ -109,14 +109,14 @@ class Canaries:
         reason = f"Aborted by {by}." if by else "Aborted."
         return await self._told(name, self._abort(name, None, reason, by))
 
-    async def promote(self, name: str, *, by: str = "") -> Outcome:
+    async def promote(self, name: str, *, by: str = "", by_id: str = "") -> Outcome:
         """Make the canary the live version; runs under way end on the version they began with.
 
         Raises:
             CanaryNotFound: There is none.
             CanaryRefused: It is failing, and about to be aborted.
         """
-        outcome = await self._whole(self._promote(name, by))
+        outcome = await self._whole(self._promote(name, by, by_id))
         if self._on_deploy is not None:
             await self._on_deploy(name, outcome.canary.version)
         return outcome
@@ -200,12 +200,12 @@ class Canaries:
             self._on_end(outcome)
         return outcome
 
-    async def _promote(self, name: str, by: str) -> Outcome:
+    async def _promote(self, name: str, by: str, by_id: str) -> Outcome:
         async with self._registry.changing(name):
             trial = self._get(name)
             if not trial.is_open:
                 raise CanaryRefused(f"The canary of {name!r} is being aborted: {trial.why_to_abort()}")
-            outcome = self._outcome(trial, "promoted", f"Promoted by {by}." if by else "Promoted.", by)
+            outcome = self._outcome(trial, "promoted", f"Promoted by {by}." if by else "Promoted.", by, by_id=by_id)
             await in_thread(self._store.promote, outcome)
             self._changing.retire(self._registry.promote(trial))
         self._on_end(outcome)
@@ -283,8 +283,10 @@ class Canaries:
             self._on_error(f"What the canary of {trial.canary.name!r} did cannot be stored", error)
         self._judge(trial)
 
-    def _outcome(self, trial: Trial, state: State, reason: str, by: str = "", *, is_automatic: bool = False) -> Outcome:
-        return Outcome(trial.canary, state, reason, trial.counts, time.time(), by, is_automatic)
+    def _outcome(
+        self, trial: Trial, state: State, reason: str, by: str = "", *, by_id: str = "", is_automatic: bool = False
+    ) -> Outcome:
+        return Outcome(trial.canary, state, reason, trial.counts, time.time(), by, is_automatic, by_id)
 
     async def _end(self, outcome: Outcome) -> bool:
         try:

@@ -80,6 +80,7 @@ class Outcome:
     ended_s: float  # Unix time
     by: str = ""  # who ended it; empty: the server itself
     is_automatic: bool = False
+    by_id: str = ""  # the same as a Principal.id
 
 
 class CanaryNotFound(HayhooksError):

@@ -10,7 +10,7 @@ RESERVED = frozenset(
         "deploy-yaml", "deploy_files", "deployments", "docs", "docs-assets", "draw", "embeddings", "favicon.ico",
         "files", "health",
         "jobs", "keys", "mcp", "messages", "metrics", "models", "openapi.json", "redoc", "responses", "robots.txt",
-        "runs", "sse", "static", "status", "undeploy", "v1",
+        "rollback", "runs", "sse", "static", "status", "undeploy", "v1",
     }
 )  # fmt: skip
 

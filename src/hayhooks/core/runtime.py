@@ -1,7 +1,7 @@
-"""All that a surface may do: list, run, deploy and undeploy."""
+"""All that a surface may do: list, run, deploy, roll back and undeploy."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,10 +19,12 @@ from hayhooks.core.principal import Action, Principal
 from hayhooks.core.quotas import Quotas
 from hayhooks.core.registry import Live, Registry
 from hayhooks.core.run import Run
-from hayhooks.core.store import Found, Store
+from hayhooks.core.store import DEPLOYED, UNDEPLOYED, Cause, Change, Found, Store
+from hayhooks.core.versions import Version, VersionNotFound, choose, list_versions
 
 T = TypeVar("T")
 _SLOW_S = 0.02  # a build that takes longer waits for something, or could as well share the processors
+_STARTED, _ROLLED_BACK = Cause("start"), Cause("rollback")
 RunListener = Callable[[Run, BaseException | None], None]
 
 
@@ -194,33 +196,73 @@ class Runtime:
         overwrite: bool = False,
         save: bool = True,
         check: Callable[[Deployment], None] | None = None,
+        cause: Cause = DEPLOYED,
     ) -> Deployment:
         """Build *bundle* and make it live; on failure the old version stays live.
 
-        Once begun it is carried to its end, even when the caller leaves. *check* may refuse what was built.
+        Once begun it is carried to its end, even when the caller leaves. *check* may refuse what was built; what is
+        live then is what it would replace.
 
         Raises:
             DeploymentExists: The name is live and *overwrite* is false.
             BuildFailed: The files do not make a deployment.
         """
-        return await self._whole(self._deploy(bundle, overwrite, save, check))
+        return await self._whole(self._deploy(bundle, overwrite, save, check, cause))
 
-    async def undeploy(self, name: str) -> None:
+    async def try_out(self, bundle: Bundle, *, overwrite: bool = False) -> Deployment:
+        """Build *bundle* as a deploy would, and close it again: nothing changes. Raises as ``deploy``."""
+        if bundle.name in self._registry.live and not overwrite:
+            raise DeploymentExists(bundle.name)
+        return await self._whole(in_thread(self._try_out, bundle))
+
+    async def rollback(
+        self,
+        name: str,
+        version: str | None = None,
+        *,
+        check: Callable[[Deployment], None] | None = None,
+        cause: Cause = _ROLLED_BACK,
+    ) -> Deployment:
+        """Make a version live again that *name* had: the one that begins with *version*, or the one before.
+
+        It is a deploy of what the store keeps, and saved; an undeployed name comes back.
+
+        Raises:
+            DeploymentNotFound, VersionNotFound: Nothing is known of that name, or that version is not kept.
+            NothingToRollBack: It is live, or there is no other.
+            BuildFailed: It cannot be built any more; what is live stays.
+        """
+        check_name(name)
+        return await self._whole(self._rollback(name, version, check, cause))
+
+    async def versions(self, name: str) -> Sequence[Version]:
+        """What *name* has been, by when it was last live, newest first. Empty when nothing is known."""
+        check_name(name)
+        live = self._registry.live.get(name)
+        version = live.deployment.version if live is not None else None
+        return list_versions(version, await self.history(name), await in_thread(self._store.kept, name))
+
+    async def history(self, name: str) -> Sequence[Change]:
+        """The changes of *name*, newest first."""
+        return await in_thread(self._store.history, check_name(name))
+
+    async def undeploy(self, name: str, *, cause: Cause = UNDEPLOYED) -> None:
         """Take *name* out of service; its runs end on their own. Raises DeploymentNotFound."""
-        await self._whole(self._undeploy(name))
+        await self._whole(self._undeploy(name, cause))
 
-    async def follow(self, name: str, look: Callable[[], Bundle | None]) -> None:
+    async def follow(self, name: str, look: Callable[[], Bundle | None], *, cause: Cause | None = None) -> None:
         """Make live what *look* says that *name* is by now; None takes it out of service.
 
-        For changes that somebody else made and stored: an edited directory, another worker. Nothing happens when
-        that version is live already. *look* blocks; it is called in a thread, after the changes under way.
+        For changes that somebody else made: an edited directory, another worker. *cause* is given when they have not
+        told the store. Nothing happens when that version is live already. *look* blocks; it is called in a thread,
+        after the changes under way.
 
         Raises:
             BuildFailed: The old version, if any, stays live.
         """
-        await self._whole(self._follow(name, look))
+        await self._whole(self._follow(name, look, cause))
 
-    async def _follow(self, name: str, look: Callable[[], Bundle | None]) -> None:
+    async def _follow(self, name: str, look: Callable[[], Bundle | None], cause: Cause | None) -> None:
         async with self._registry.changing(name):
             bundle = await in_thread(look)
             if bundle is None:
@@ -235,21 +277,46 @@ class Runtime:
                 self.retire(self._registry.promote(trial))  # another process has; it is built and warm here, too
                 return
             try:
-                await self._replace(bundle, lambda _: None)
+                await self._replace(bundle, partial(self._store.set_found, cause=cause) if cause else lambda _: None)
             except HayhooksError as error:
                 if live is None:
                     self._failures[name] = str(error)
                 raise
 
     async def _deploy(
-        self, bundle: Bundle, overwrite: bool, save: bool, check: Callable[[Deployment], None] | None
+        self, bundle: Bundle, overwrite: bool, save: bool, check: Callable[[Deployment], None] | None, cause: Cause
     ) -> Deployment:
         async with self._registry.changing(bundle.name):
             if bundle.name in self._registry.live and not overwrite:
                 raise DeploymentExists(bundle.name)
-            new = await self._replace(bundle, partial(self._store.set_live, save=save), check)
+            new = await self._replace(bundle, partial(self._store.set_live, save=save, cause=cause), check)
         if self._on_change is not None:
             await self._on_change(new.name, new.version)
+        return new
+
+    async def _rollback(
+        self, name: str, version: str | None, check: Callable[[Deployment], None] | None, cause: Cause
+    ) -> Deployment:
+        async with self._registry.changing(name):
+            versions = await self.versions(name)
+            if not versions:
+                raise DeploymentNotFound(name)
+            chosen = choose(name, version, versions)
+            bundle = await in_thread(self._store.fetch, name, chosen)
+            if bundle is None:
+                raise VersionNotFound(f"The files of version {chosen[:12]} of {name!r} are gone.")
+            new = await self._replace(bundle, partial(self._store.set_live, save=True, cause=cause), check)
+        if self._on_change is not None:
+            await self._on_change(new.name, new.version)
+        return new
+
+    def _try_out(self, bundle: Bundle) -> Deployment:
+        with self._store.aside(bundle) as placed:
+            new = self._engine.build(placed)
+            try:
+                new.worker.close()
+            except Exception as error:  # as when a deployment that was live is closed
+                self._on_error(f"teardown() of {bundle.name!r} failed", error)
         return new
 
     async def _replace(
@@ -286,12 +353,12 @@ class Runtime:
             raise
         return new
 
-    async def _undeploy(self, name: str) -> None:
+    async def _undeploy(self, name: str, cause: Cause) -> None:
         async with self._registry.changing(name):
             known = name in self._registry.live or name in self._failures
             if not known:
                 raise DeploymentNotFound(name)
-            await in_thread(self._store.set_undeployed, name)
+            await in_thread(self._store.set_undeployed, name, cause)
             self._failures.pop(name, None)
             await self._replaced(self._registry.withdraw(name), "The deployment was taken out of service.")
         if self._on_change is not None:
@@ -317,6 +384,7 @@ class Runtime:
                 if found.bundle is not None:
                     await in_thread(self._store.release, found.name, found.bundle.version)
             else:
+                await in_thread(self._store.set_found, found.bundle, _STARTED)
                 self._registry.publish(new)
                 if found.canary is not None:
                     await self.canaries.adopt(found.canary, self._registry.live[found.name])

@@ -170,7 +170,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     _extend_python_path(settings)
     directory = state_directory(settings)
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
-    store = SharedStore(*where, Shared(directory)) if app.is_shared else FollowedStore(*where)
+    count = settings.kept_versions
+    store = SharedStore(*where, Shared(directory), count) if app.is_shared else FollowedStore(*where, count)
     reconciler = Reconciler(store) if isinstance(store, SharedStore) else None
     canary_reconciler = CanaryReconciler(store, directory) if isinstance(store, SharedStore) else None
     engine = InlineEngine(

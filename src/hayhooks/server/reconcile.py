@@ -17,6 +17,7 @@ from hayhooks.core.bundle import Bundle
 from hayhooks.core.canary import Canary, Outcome
 from hayhooks.core.errors import HayhooksError
 from hayhooks.core.runtime import Runtime
+from hayhooks.core.store import DEPLOYED, KEPT_VERSIONS, UNDEPLOYED, Cause
 from hayhooks.store.followed import FollowedStore
 from hayhooks.telemetry import log, log_error
 
@@ -115,6 +116,9 @@ class Shared:
 class SharedStore(FollowedStore):
     """A store whose directories other workers use, too."""
 
+    # What one worker has put, and is still building, another does not drop.
+    _grace_s = 3600.0
+
     def __init__(
         self,
         pipelines_dir: Path,
@@ -122,18 +126,19 @@ class SharedStore(FollowedStore):
         ignore: Sequence[str],
         on_error: Callable[[str, BaseException], None],
         shared: Shared,
+        kept_versions: int = KEPT_VERSIONS,
     ) -> None:
-        super().__init__(pipelines_dir, state_dir, ignore, on_error)
+        super().__init__(pipelines_dir, state_dir, ignore, on_error, kept_versions)
         self.shared = shared
 
-    def set_live(self, bundle: Bundle, *, save: bool) -> None:
+    def set_live(self, bundle: Bundle, *, save: bool, cause: Cause = DEPLOYED) -> None:
         """Make *bundle* the live version of its name in all workers; with *save* also after a restart."""
-        super().set_live(bundle, save=save)
+        super().set_live(bundle, save=save, cause=cause)
         self.shared.set_unsaved(bundle.name, None if save else bundle.version)
 
-    def set_undeployed(self, name: str) -> None:
+    def set_undeployed(self, name: str, cause: Cause = UNDEPLOYED) -> None:
         """Nothing of that name is live any more in any worker, also after a restart."""
-        super().set_undeployed(name)
+        super().set_undeployed(name, cause)
         self.shared.set_unsaved(name, None)
 
     def promote(self, outcome: Outcome) -> None:
@@ -156,11 +161,8 @@ class SharedStore(FollowedStore):
     def _end_invalid(self, canaries: Sequence[Canary]) -> None:
         """Nothing: what looks left over may be another worker's. It was done before the workers started."""
 
-    def _prune(self, name: str, keep: str | None = None) -> None:
-        # Old versions of what is live may go; of anything else this worker cannot know who uses it.
-        record = self._state.get(name)
-        if record is not None and record.state == "live":
-            super()._prune(name, keep)
+    def _is_needed(self, name: str) -> bool:
+        return super()._is_needed(name) or name in self.shared.unsaved()
 
 
 class Reconciler:
@@ -243,7 +245,7 @@ class Reconciler:
             seen = targets[name]
             if seen is None:
                 return None
-            kept = self._store.kept(name, seen)
+            kept = self._store.version(name, seen)
             if kept is None:
                 raise VersionLost(name, seen)
             return kept

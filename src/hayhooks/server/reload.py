@@ -11,6 +11,7 @@ from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import ALWAYS_IGNORED, YAML_SUFFIXES, ignored
 from hayhooks.core.errors import HayhooksError
 from hayhooks.core.runtime import Runtime
+from hayhooks.core.store import Cause
 from hayhooks.store.followed import FollowedStore
 from hayhooks.telemetry import log, log_error
 
@@ -66,7 +67,7 @@ def changed_names(directory: Path, changes: Iterable[tuple[Change, str]]) -> set
 async def _follow_one(runtime: Runtime, store: FollowedStore, name: str) -> None:
     before = runtime.deployments.get(name)
     try:
-        await runtime.follow(name, lambda: store.look(name))
+        await runtime.follow(name, lambda: store.look(name), cause=Cause("reload"))
     except HayhooksError as error:
         kept = "; its previous version stays live" if before is not None else ""
         log_error(f"Deployment {name!r} could not be reloaded{kept}", error)

@@ -37,7 +37,8 @@ def run_workers(given: dict[str, Any], settings: AppSettings, sockets: Sequence[
     directory = state_directory(settings)
     os.environ["HAYHOOKS_STATE_DIR"] = str(directory)
     # Once, not in every worker: what a crash has interrupted is finished, what it left is removed.
-    store = DiskStore(Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
+    where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
+    store = DiskStore(*where, settings.kept_versions)
     store.find()
     store.close()
     Shared.forget(directory)

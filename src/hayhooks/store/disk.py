@@ -3,21 +3,39 @@
 The pipelines directory says what should be live. The state directory keeps uploaded bundles by version and a small
 SQLite database with the last change made to each name. Whichever changed last wins at start: a directory that was
 edited since the server last recorded its digest is served as it stands, otherwise the recorded version is.
+
+Versions that were live are kept for rolling back, of undeployed names, too: of each name the newest, and of what was
+served from a user's directory a copy. Both numbers are bounded.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from hayhooks.core.bundle import Bundle
 from hayhooks.core.canary import Canary, Counts, Outcome
 from hayhooks.core.errors import HayhooksError
-from hayhooks.core.store import Found, FoundCanary
+from hayhooks.core.store import (
+    DEPLOYED,
+    KEPT_VERSIONS,
+    UNDEPLOYED,
+    Cause,
+    Change,
+    Found,
+    FoundCanary,
+    Kept,
+    promoted_by,
+)
+from hayhooks.core.versions import versions_in
 from hayhooks.store.canaries import CanaryTables
+from hayhooks.store.files import temporary_tree
 from hayhooks.store.shown import PipelinesDirectory
 from hayhooks.store.state import Record, State
 from hayhooks.store.versions import Versions
+
+MAX_GONE_NAMES = 100  # undeployed names of which versions and history are kept
 
 
 class StoreFailed(HayhooksError):
@@ -28,8 +46,11 @@ class DiskStore:
     """Keeps deployments below *pipelines_dir*, and what it must remember below *state_dir*.
 
     Files that the server did not write are never changed or removed. A version is safe in the state directory before
-    it is shown in the pipelines directory; *on_error* is told when showing it fails, as in a read-only directory.
+    it is shown in the pipelines directory; *on_error* is told when showing it fails, as in a read-only directory. Of
+    each name *kept_versions* are kept, besides those in use.
     """
+
+    _grace_s: float = 0  # nobody else makes versions live in this state directory
 
     def __init__(
         self,
@@ -37,9 +58,13 @@ class DiskStore:
         state_dir: Path,
         ignore: Sequence[str] = (),
         on_error: Callable[[str, BaseException], None] | None = None,
+        kept_versions: int = KEPT_VERSIONS,
+        max_gone_names: int = MAX_GONE_NAMES,
     ) -> None:
+        self._kept_versions = kept_versions
+        self._max_gone_names = max_gone_names
         self._shown = PipelinesDirectory(pipelines_dir.absolute(), ignore)
-        self._versions = Versions(state_dir.absolute() / "versions")
+        self._versions = Versions(state_dir.absolute() / "versions", self._grace_s)
         self._on_error = on_error or (lambda _what, _error: None)
         self._shown.path.mkdir(parents=True, exist_ok=True)
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -63,6 +88,7 @@ class DiskStore:
                     self._versions.use(bundle.name, bundle.version)
                     found.append(Found(name, bundle))
         found = self._with_canaries(found)
+        self._forget_gone()
         for name in self._versions.names():  # some were never live
             self._prune(name)
         return found
@@ -86,19 +112,35 @@ class DiskStore:
         """The user's own directory, or the version's."""
         return bundle.directory or self._versions.files_of(bundle.name, bundle.version)
 
-    def set_live(self, bundle: Bundle, *, save: bool) -> None:
+    def set_live(self, bundle: Bundle, *, save: bool, cause: Cause = DEPLOYED) -> None:
         """Move the pointer, then show the files in the pipelines directory.
 
-        The pointer comes first: a crash in between is finished at the next start.
+        The pointer comes first, with its line of history: a crash in between is finished at the next start.
 
         Raises:
             StoreFailed: The pointer cannot be moved; it stays where it was.
         """
-        if save:
-            self._point_to(bundle.name, bundle.version, bundle.files)
+        if not save:
+            try:
+                self._state.note(bundle.name, bundle.version, cause, if_new=False)
+            except OSError as error:
+                raise _refused(bundle.name, error) from error
+        else:
+            self._point_to(bundle.name, bundle.version, bundle.files, cause)
         self._end_canary(bundle.name, "Another version was deployed.")
 
-    def set_undeployed(self, name: str) -> None:
+    def set_found(self, bundle: Bundle, cause: Cause) -> None:
+        """Remember that this version is live now, if another was before, and keep a copy of a user's directory.
+
+        Never fails: it is live whatever can be remembered of it.
+        """
+        try:
+            self._state.note(bundle.name, bundle.version, cause, if_new=True)
+            self._versions.copy(bundle)
+        except OSError as error:
+            self._on_error(f"Deployment {bundle.name!r} cannot be kept for rolling back", error)
+
+    def set_undeployed(self, name: str, cause: Cause = UNDEPLOYED) -> None:
         """Remember that *name* is undeployed and take away the files that the server wrote.
 
         Raises:
@@ -107,7 +149,7 @@ class DiskStore:
         before = self._state_of(name)
         written = before.written if before else {}
         record = Record(name, "undeployed", None, None, is_synced=True, is_users=False, written=written)
-        self._set(record)
+        self._set(record, cause)
         self._end_canary(name, "The deployment was taken out of service.")
         self._clear(record)
 
@@ -146,7 +188,7 @@ class DiskStore:
         kept = self._versions.get(canary.name, canary.version)
         if kept is None:
             raise StoreFailed(f"The files of version {canary.version[:12]} of {canary.name!r} are gone.")
-        self._point_to(canary.name, canary.version, kept.files)
+        self._point_to(canary.name, canary.version, kept.files, promoted_by(outcome))
         self.end_canary(outcome)
 
     def count_canary(self, canary: Canary, who: str, counts: Counts) -> Counts:
@@ -166,19 +208,55 @@ class DiskStore:
                 found[name] = FoundCanary(canary, bundle)
         return found
 
+    def history(self, name: str) -> Sequence[Change]:
+        """What the database has of it, newest first. Raises StoreFailed."""
+        try:
+            return self._state.history(name)
+        except OSError as error:
+            raise StoreFailed(f"The history of {name!r} cannot be read.") from error
+
+    def kept(self, name: str) -> Mapping[str, Kept]:
+        """What lies in the state directory, and was live. Raises StoreFailed."""
+        were_live = versions_in(self.history(name))
+        sizes = self._versions.sizes(name)
+        return {version: sizes[version] for version in were_live if version in sizes}
+
+    def fetch(self, name: str, version: str) -> Bundle | None:
+        """The kept version; in its own place when the user's directory still holds the same. Raises StoreFailed."""
+        record = self._state_of(name)
+        path = self._shown.find(name)
+        if path is not None and (record is None or not record.written):
+            try:
+                shown = self._shown.read(name, path)
+            except (HayhooksError, OSError):  # cannot be served as it is
+                shown = None
+            if shown is not None and shown.version == version:
+                return shown
+        return self._versions.get(name, version)
+
+    @contextmanager
+    def aside(self, bundle: Bundle) -> Iterator[Bundle]:
+        """*bundle* in a temporary directory. Raises StoreFailed."""
+        with ExitStack() as stack:
+            try:
+                place = stack.enter_context(temporary_tree(bundle.files))
+            except OSError as error:
+                raise _refused(bundle.name, error) from error
+            yield Bundle(bundle.name, bundle.files, directory=place)
+
     def close(self) -> None:
         """Close the databases."""
         self._canaries.close()
         self._state.close()
 
-    def _point_to(self, name: str, version: str, files: Mapping[str, bytes]) -> None:
+    def _point_to(self, name: str, version: str, files: Mapping[str, bytes], cause: Cause) -> None:
         before = self._state_of(name)
         written = before.written if before else {}
         is_users = not written and self._shown.is_taken(name)  # somebody else put it there
         record = Record(name, "live", version, None, is_synced=False, is_users=is_users, written=written)
-        self._set(record)
+        self._set(record, cause)
         self._show(record, files)
-        self._prune(name, keep=version)
+        self._prune(name)
 
     def _pointer(self, name: str) -> str:
         """What the records say of *name*, in a word that changes with every change of it."""
@@ -240,13 +318,34 @@ class DiskStore:
             self._state.forget(name)  # somebody removed it while no server was looking
             return None
         shown = self._shown.read(name, path)
+        if record.is_users and shown.version == record.version:
+            return shown  # the user's own directory, to which somebody has rolled back
         return stored if stored is not None and shown.version == record.shown else shown
 
-    def _prune(self, name: str, keep: str | None = None) -> None:
+    def _prune(self, name: str) -> None:
+        """Keep the newest versions that were live, the one that is recorded, its canary, and what is in use."""
+        try:
+            record = self._state.get(name)
+            newest = versions_in(self._state.history(name))[: self._kept_versions]
+            canary = self._canaries.version_of(name)
+        except OSError as error:  # nothing is dropped by guesswork
+            self._on_error(f"Old versions of {name!r} cannot be dropped", error)
+            return
+        wanted = (record.version if record else None, canary)
+        self._versions.prune(name, {*newest, *(version for version in wanted if version)})
+
+    def _forget_gone(self) -> None:
+        """Of names that are gone, keep versions and history of the newest only."""
+        gone = [name for name in self._state.known_names() if not self._is_needed(name)]
+        for name in gone[self._max_gone_names :]:
+            if self._shown.find(name) is None:
+                self._state.forget_history(name)
+                self._prune(name)
+
+    def _is_needed(self, name: str) -> bool:
         record = self._state.get(name)
-        canary = self._canaries.version_of(name)
-        is_gone = canary is None and (record is None or record.state == "undeployed")
-        self._versions.prune(name, (keep, canary, record.version if record else None), is_gone=is_gone)
+        is_live = record is not None and record.state == "live"
+        return is_live or self._canaries.version_of(name) is not None or self._versions.is_used(name)
 
     def _show(self, record: Record, files: Mapping[str, bytes]) -> None:
         """Write *files* into the pipelines directory, drop those of ours that are gone, then say what lies there.
@@ -285,6 +384,7 @@ class DiskStore:
             elif record.written:
                 self._state.set(record.with_(written={}))
             self._prune(record.name)
+            self._forget_gone()
         except OSError as error:
             self._on_error(f"Not all files of {record.name!r} could be removed from {self._shown.path}", error)
 
@@ -294,9 +394,9 @@ class DiskStore:
         except OSError as error:
             raise _refused(name, error) from error
 
-    def _set(self, record: Record) -> None:
+    def _set(self, record: Record, cause: Cause) -> None:
         try:
-            self._state.set(record)
+            self._state.set(record, cause)
         except OSError as error:
             raise _refused(record.name, error) from error
 

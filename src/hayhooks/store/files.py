@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 _DRAFT = re.compile(r"\.(.*)\.[0-9a-f]{32}\.tmp", re.DOTALL)
@@ -34,6 +36,17 @@ def write_tree(files: Mapping[str, bytes], target: Path) -> None:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+@contextmanager
+def temporary_tree(files: Mapping[str, bytes]) -> Iterator[Path]:
+    """A directory with *files*, gone after the block. Raises OSError."""
+    with tempfile.TemporaryDirectory(prefix="hayhooks-", ignore_cleanup_errors=True) as directory:
+        for path, content in files.items():
+            file = Path(directory) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        yield Path(directory)
 
 
 def replace_file(file: Path, content: bytes) -> None:

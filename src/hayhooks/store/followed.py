@@ -18,14 +18,19 @@ class FollowedStore(DiskStore):
             return None
         path = self._shown.find(name)
         try:
-            return self._shown.read(name, path) if path else None
+            bundle = self._shown.read(name, path) if path else None
         except FileNotFoundError:  # removed while it was read
             return None
+        if bundle is None or record is None or record.version is None or record.is_users:
+            return bundle
+        # What the server itself has written there is the version that it shows, whose runs may have changed it.
+        is_ours = record.is_synced and bundle.version == record.shown
+        return (self._versions.get(name, record.version) if is_ours else None) or bundle
 
     def recorded(self) -> dict[str, str | None]:
         """The live version of each name that has a record; None for one that is undeployed."""
         return {record.name: record.version for record in self._state.records()}
 
-    def kept(self, name: str, version: str) -> Bundle | None:
-        """A version that was uploaded and is still kept."""
-        return self._versions.get(name, version)
+    def version(self, name: str, version: str) -> Bundle | None:
+        """A version that somebody else has made live."""
+        return self._versions.get(name, version) or self.fetch(name, version)

@@ -1,13 +1,16 @@
-"""The database of a server's state: one row per name, its last change."""
+"""The database of a server's state: one row per name with its last change, and the history of changes."""
 
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from hayhooks.core.store import Cause, Change
+from hayhooks.store import history
 from hayhooks.store.sqlite import open_database
 
 _SCHEMA = """
@@ -19,7 +22,7 @@ CREATE TABLE IF NOT EXISTS live (
     is_synced INTEGER NOT NULL,
     is_users INTEGER NOT NULL,
     written TEXT NOT NULL     -- JSON: files in the pipelines directory that the server wrote, path: SHA-256
-) STRICT
+) STRICT;
 """
 
 
@@ -49,42 +52,87 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._database = open_database(path, _SCHEMA)
+        self._database = open_database(path, _SCHEMA + history.SCHEMA)
 
     def records(self) -> list[Record]:
-        """All rows. Raises OSError when the database cannot be read, as ``get`` does."""
-        return [_record(row) for row in self._execute("SELECT * FROM live ORDER BY name", ())]
+        """All rows. Raises OSError when the database cannot be read, as everything here that reads does."""
+        with self._using() as database:
+            return [_record(row) for row in database.execute("SELECT * FROM live ORDER BY name")]
 
     def get(self, name: str) -> Record | None:
         """The row of *name*."""
-        rows = self._execute("SELECT * FROM live WHERE name = ?", (name,))
-        return _record(rows[0]) if rows else None
+        with self._using() as database:
+            row = database.execute("SELECT * FROM live WHERE name = ?", (name,)).fetchone()
+        return _record(row) if row else None
 
-    def set(self, record: Record) -> None:
-        """Write the row of ``record.name``.
+    def set(self, record: Record, cause: Cause | None = None) -> None:
+        """Write the row of ``record.name``; with *cause* into its history, too.
 
         Raises:
-            OSError: The database cannot be written, for example because the disk is full.
+            OSError: The database cannot be written, for example because the disk is full. Nothing has changed then.
         """
         row = (
             record.name, record.state, record.version, record.shown, record.is_synced, record.is_users,
             json.dumps(dict(record.written)),
         )  # fmt: skip
-        self._execute("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        with self._changing() as database:
+            database.execute("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            if cause is not None:
+                history.append(database, record.name, record.version, cause)
 
     def forget(self, name: str) -> None:
-        """Drop the row of *name*. Raises as ``set``."""
-        self._execute("DELETE FROM live WHERE name = ?", (name,))
+        """Drop the row of *name*, not its history. Raises as ``set``."""
+        with self._changing() as database:
+            database.execute("DELETE FROM live WHERE name = ?", (name,))
+
+    def note(self, name: str, version: str, cause: Cause, *, if_new: bool) -> None:
+        """Write into the history alone; with *if_new* only what differs from its last change. Raises as ``set``."""
+        if if_new:  # asked without a lock first: most starts find what was there before
+            with self._using() as database:
+                if history.last_version(database, name) == version:
+                    return
+        with self._changing() as database:
+            if not if_new or history.last_version(database, name) != version:
+                history.append(database, name, version, cause)
+
+    def history(self, name: str) -> Sequence[Change]:
+        """The changes of *name*, newest first."""
+        with self._using() as database:
+            return history.changes_of(database, name)
+
+    def known_names(self) -> Sequence[str]:
+        """The names that have a history, the one with the newest change first."""
+        with self._using() as database:
+            return history.names_by_age(database)
+
+    def forget_history(self, name: str) -> None:
+        """Drop the history of *name*. Raises as ``set``."""
+        with self._changing() as database:
+            history.forget(database, name)
 
     def close(self) -> None:
         """Close the database."""
         with self._lock:
             self._database.close()
 
-    def _execute(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all of it is on disk afterwards, or nothing."""
+        with self._using() as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
-                return self._database.execute(statement, values).fetchall()
+                yield self._database
             except sqlite3.Error as error:
                 raise OSError(f"The state database does not work: {error}") from error
 

@@ -1,28 +1,33 @@
 """Kept versions: the bytes of bundles in the state directory, by name and version."""
 
 import json
+import os
 import shutil
 import threading
+import time
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from hayhooks.core.bundle import Bundle
+from hayhooks.core.bundle import Bundle, digest
 from hayhooks.core.errors import HayhooksError
+from hayhooks.core.store import MAX_COPIED_BYTES, Kept
 from hayhooks.store.files import replace_file, write_tree
 
-KEPT_VERSIONS = 10
 _FILES, _LIST = "files", "files.json"  # inside a version's directory
 
 
 class Versions:
-    """The versions below *directory*: the newest of each name, and all that are in use. Thread-safe.
+    """The versions below *directory*: those that are wanted, and all that are in use. Thread-safe.
 
-    Methods that write raise OSError when the disk refuses.
+    What was written within *grace_s* seconds is not dropped: another process may be about to make it live. Methods
+    that write raise OSError when the disk refuses.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, grace_s: float = 0) -> None:
         self._directory = directory
+        self._grace_s = grace_s
         self._lock = threading.Lock()
         self._used: Counter[tuple[str, str]] = Counter()
 
@@ -35,26 +40,53 @@ class Versions:
         home = self._home(bundle.name, bundle.version)
         if _listed(home) != sorted(bundle.files):
             shutil.rmtree(home, ignore_errors=True)
-            tree = {f"{_FILES}/{path}": content for path, content in bundle.files.items()}
-            tree[_LIST] = json.dumps(sorted(bundle.files)).encode()
-            write_tree(tree, home)
+            self._write(bundle.files, home)
             return
+        if self._grace_s:
+            os.utime(home)
         # Kept before, perhaps in use: what its own runs have changed since is put right file by file.
         for path, content in bundle.files.items():
             file = home / _FILES / path
             if not file.is_file() or file.read_bytes() != content:
                 replace_file(file, content)
 
+    def copy(self, bundle: Bundle) -> None:
+        """Write what lies in a user's directory, unless it is kept already, is large, or has changed meanwhile."""
+        home = self._home(bundle.name, bundle.version)
+        if _listed(home) is not None or bundle.directory is None:
+            return
+        sizes = ((bundle.directory / path).stat().st_size for path in bundle.files)
+        if sum(sizes) > MAX_COPIED_BYTES:
+            return
+        files = {path: bundle.files[path] for path in bundle.files}
+        if digest(files) != bundle.version:
+            return
+        try:
+            self._write(files, home)
+        except OSError:
+            if _listed(home) is None:  # else another worker has written the same
+                raise
+
     def get(self, name: str, version: str) -> Bundle | None:
-        """The kept version; when its own runs have changed its files, as they are now, to be served in place."""
+        """The kept version; when its own runs have changed its files, as they are now."""
         home = self._home(name, version)
         try:
-            bundle = Bundle(name, {path: (home / _FILES / path).read_bytes() for path in _listed(home) or ()})
+            bundle = Bundle(
+                name, {path: (home / _FILES / path).read_bytes() for path in _listed(home) or ()}, deployed_as=version
+            )
         except (OSError, HayhooksError):
             return None
-        if not bundle.files:
-            return None
-        return bundle if bundle.version == version else Bundle(name, bundle.files, directory=home / _FILES)
+        return bundle if bundle.files else None
+
+    def sizes(self, name: str) -> dict[str, Kept]:
+        """What is kept of *name*: versions and how much they hold."""
+        found = {}
+        for home in self._homes(name):
+            paths = _listed(home)
+            if paths:
+                with suppress(OSError):  # pruned meanwhile, or damaged
+                    found[home.name] = Kept(len(paths), sum((home / _FILES / path).stat().st_size for path in paths))
+        return found
 
     def use(self, name: str, version: str) -> None:
         """That version is in use, once more, and not pruned."""
@@ -68,26 +100,20 @@ class Versions:
             if self._used[name, version] <= 0:
                 del self._used[name, version]
 
-    def prune(self, name: str, live: Container[str | None], *, is_gone: bool) -> None:
-        """Drop the oldest versions beyond those that are kept, never one in use or *live*.
-
-        A name that *is_gone* loses all of them once none is in use.
-        """
+    def is_used(self, name: str) -> bool:
+        """Whether some version of *name* is in use."""
         with self._lock:
-            home = self._directory / name
-            if not home.is_dir():
-                return
-            if is_gone and not any(used == name for used, _ in self._used):
-                shutil.rmtree(home, ignore_errors=True)
-                return
-            versions = sorted(
-                (path for path in home.iterdir() if path.is_dir() and not path.name.startswith(".")),
-                key=lambda path: path.stat().st_mtime,
-                reverse=True,
-            )
-            for path in versions[KEPT_VERSIONS:]:
-                if path.name not in live and not self._used.get((name, path.name)):
-                    shutil.rmtree(path, ignore_errors=True)
+            return any(used == name for used, _ in self._used)
+
+    def prune(self, name: str, wanted: Container[str]) -> None:
+        """Drop the versions of *name* that are neither *wanted* nor in use, nor were touched just now."""
+        with self._lock:
+            for home in self._homes(name):
+                if home.name not in wanted and not self._used.get((name, home.name)) and not self._is_fresh(home):
+                    shutil.rmtree(home, ignore_errors=True)
+            if not any(used == name for used, _ in self._used):
+                with suppress(OSError):  # not empty, or not there
+                    (self._directory / name).rmdir()
 
     def names(self) -> list[str]:
         """The names of which something is kept; drafts that killed deploys left are removed on the way."""
@@ -98,6 +124,23 @@ class Versions:
             for draft in home.glob(".*.tmp"):
                 shutil.rmtree(draft, ignore_errors=True)
         return [home.name for home in homes]
+
+    def _write(self, files: Mapping[str, bytes], home: Path) -> None:
+        tree = {f"{_FILES}/{path}": content for path, content in files.items()}
+        tree[_LIST] = json.dumps(sorted(files)).encode()
+        write_tree(tree, home)
+
+    def _homes(self, name: str) -> list[Path]:
+        try:
+            return [home for home in (self._directory / name).iterdir() if not home.name.startswith(".")]
+        except OSError:
+            return []
+
+    def _is_fresh(self, home: Path) -> bool:
+        try:
+            return self._grace_s > 0 and time.time() - home.stat().st_mtime < self._grace_s
+        except OSError:
+            return False
 
     def _home(self, name: str, version: str) -> Path:
         return self._directory / name / version

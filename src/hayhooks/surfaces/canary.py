@@ -71,7 +71,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[ASGIApp
             case [name, "promote"]:
                 require(scope, "POST")
                 require_deploy(scope, name)
-                outcome = await canaries.promote(name, by=caller_of(scope).name)
+                outcome = await canaries.promote(name, by=caller_of(scope).name, by_id=caller_of(scope).id)
                 await send_json(send, 200, _ended(outcome))
                 return
             case [name, "abort"]:

@@ -16,6 +16,10 @@ from hayhooks.server.openapi.words import (
     ref,
 )
 
+_NULL: dict[str, Any] = {"type": "null"}
+_SENTENCES: dict[str, Any] = {"type": "array", "items": STRING}
+_DRY_RUN: dict[str, Any] = {**BOOLEAN, "default": False, "description": "Build it, and change nothing."}
+
 SCHEMAS: dict[str, Any] = {
     "Error": object_of(
         ["detail", "kind"],
@@ -57,9 +61,33 @@ SCHEMAS: dict[str, Any] = {
                 file_fields={"type": "object", "additionalProperties": BOOLEAN},
                 streams={"enum": ["text", "sse", None]},
                 last_canary={"anyOf": [ref("CanaryOutcome"), {"type": "null"}]},
+                versions={
+                    "type": "array",
+                    "items": ref("DeploymentVersion"),
+                    "description": "Newest first; for those who may manage the server.",
+                },
+                history={"type": "array", "items": ref("DeploymentChange")},
             ),
         ]
     },
+    "DeploymentVersion": object_of(
+        ["version", "is_live", "kept"],
+        version=STRING,
+        is_live=BOOLEAN,
+        deployed_at={"type": ["number", "null"], "description": "Unix time in seconds at which it last became live."},
+        deployed_by={"anyOf": [ref("Author"), _NULL]},
+        how={"enum": ["deploy", "rollback", "promote", "reload", "start", None]},
+        kept={**BOOLEAN, "description": "Whether it can be rolled back to."},
+        files={"anyOf": [object_of(["count", "bytes"], count={"type": "integer"}, bytes={"type": "integer"}), _NULL]},
+    ),
+    "DeploymentChange": object_of(
+        ["version", "at", "by", "how"],
+        version={"type": ["string", "null"], "description": "null when it was undeployed."},
+        at={"type": "number"},
+        by=ref("Author"),
+        how={"enum": ["deploy", "rollback", "promote", "undeploy", "reload", "start"]},
+    ),
+    "Author": object_of(["id", "name"], id=STRING, name=STRING),
     "PipelineStatusResponse": object_of(["status", "pipeline"], status={"const": "Up!"}, pipeline=STRING),
     "PipelineFilesRequest": object_of(
         ["name", "files"],
@@ -68,6 +96,7 @@ SCHEMAS: dict[str, Any] = {
         overwrite={**BOOLEAN, "default": False},
         save_files={**BOOLEAN, "default": True, "description": "Whether the deployment is there after a restart."},
         **canary.FIELDS,
+        dry_run=_DRY_RUN,
     ),
     "YamlDeployRequest": object_of(
         ["name", "source_code"],
@@ -78,10 +107,23 @@ SCHEMAS: dict[str, Any] = {
         skip_mcp={"type": ["boolean", "null"]},
         save_file={**BOOLEAN, "default": True},
         **canary.FIELDS,
+        dry_run=_DRY_RUN,
     ),
     "LegacyDeployRequest": object_of(["name", "source_code"], name=NAME, source_code=STRING),
     "DeployResponse": object_of(
-        ["name", "success", "endpoint"], name=STRING, success={"const": True}, endpoint=STRING, canary=canary.SHORT
+        ["name", "success"],
+        name=STRING,
+        success={"const": True},
+        endpoint=STRING,
+        version=STRING,
+        changes={**_SENTENCES, "description": "What is different for callers of the version before."},
+        breaking={**_SENTENCES, "description": "Of the changes, those that break callers."},
+        dry_run={"const": True, "description": "There when nothing was deployed."},
+        is_new={**BOOLEAN, "description": "In a dry run: nothing of that name is live."},
+        canary=canary.SHORT,
+    ),
+    "RollbackRequest": object_of(
+        version={"type": ["string", "null"], "description": "Its digest or the first digits, at least 4."}
     ),
     "UndeployResponse": object_of(["name", "success"], name=STRING, success={"const": True}),
 }
@@ -96,6 +138,7 @@ def paths() -> dict[str, dict[str, Any]]:
         overwrite=BOOLEAN,
         save_files=BOOLEAN,
         **canary.FIELDS,
+        dry_run=BOOLEAN,
     )
     return {
         "/status": {
@@ -172,6 +215,18 @@ def paths() -> dict[str, dict[str, Any]]:
                 json_answer(ref("DeployResponse")),
                 ERROR,
                 requestBody=json_body(ref("LegacyDeployRequest")),
+            )
+        },
+        "/rollback/{pipeline_name}": {
+            "post": operation(
+                "pipeline_rollback",
+                "config",
+                "Roll back",
+                json_answer(ref("DeployResponse")),
+                ERROR,
+                description="Makes a kept version live again: the one that is named, or the one before the live one.",
+                parameters=name_parameter(),
+                requestBody={**json_body(ref("RollbackRequest")), "required": False},
             )
         },
         "/undeploy/{pipeline_name}": {
