@@ -5,11 +5,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from hayhooks.core.bundle import Bundle, read_directory
+from hayhooks.core.canary import Canary, Counts, Outcome, Plan
 from hayhooks.core.store import KEPT_VERSIONS, MAX_COPIED_BYTES, Cause, Kept, Store
 from hayhooks.store import history
 from hayhooks.store.disk import DiskStore, StoreFailed
@@ -238,6 +241,82 @@ def test_what_is_tried_out_lies_on_disk_for_a_while_and_leaves_nothing(store: St
     assert (live(store), store.kept("a"), store.history("a")) == ({}, {}, [])
 
 
+def canary(stable: Bundle, version: Bundle, started_s: float = 1.0) -> Canary:
+    return Canary(stable.name, version.version, stable.version, Plan(10, by="me"), started_s)
+
+
+def begin(store: Store, stable: bytes = b"stable", version: bytes = b"canary") -> Canary:
+    begun = canary(put_live(store, Bundle("a", {"x": stable})), store.put(Bundle("a", {"x": version})))
+    store.set_canary(begun)
+    return begun
+
+
+def running(store: Store) -> Canary | None:
+    """The canary that a start would find."""
+    found = [item.canary for item in store.find() if item.canary is not None]
+    assert all(item.bundle.version == item.canary.version for item in found)
+    return found[0].canary if found else None
+
+
+def ended(canary: Canary, state: Literal["promoted", "aborted"] = "aborted") -> Outcome:
+    return Outcome(canary, state, "why", Counts(4, 3, 2, 1), 2.0, "me", is_automatic=True)
+
+
+def test_a_canary_is_found_beside_what_is_live_until_it_ends(store: Store) -> None:
+    begun = begin(store)
+    assert running(store) == begun
+    assert live(store) == {"a": begun.stable}
+    changed = replace(begun, plan=Plan(50))
+    assert store.change_canary(changed)
+    assert running(store) == changed
+    assert store.end_canary(ended(changed))
+    assert not store.end_canary(ended(changed, "promoted"))
+    assert not store.change_canary(begun)
+    assert running(store) is None
+    assert store.outcome("a") == ended(changed)
+    assert store.outcome("b") is None
+
+
+def test_a_promoted_canary_is_live_and_no_canary_any_more(store: Store) -> None:
+    begun = begin(store)
+    store.promote(ended(begun, "promoted"))
+    assert live(store) == {"a": begun.version}
+    assert running(store) is None
+    assert store.outcome("a") == ended(begun, "promoted")
+
+
+def test_a_canary_that_takes_the_place_of_another_is_not_ended_with_it(store: Store) -> None:
+    first = begin(store)
+    second = replace(first, version=store.put(Bundle("a", {"x": b"second"})).version, started_s=2.0)
+    store.set_canary(second)
+    assert not store.end_canary(ended(first))
+    assert running(store) == second
+
+
+@pytest.mark.parametrize("how", ["deploy", "unsaved", "same", "undeploy"])
+def test_a_canary_ends_with_the_version_beside_which_it_ran(store: Store, how: str) -> None:
+    begun = begin(store)
+    if how == "undeploy":
+        store.set_undeployed("a")
+    else:
+        put_live(store, Bundle("a", {"x": b"stable" if how == "same" else b"new"}), save=how != "unsaved")
+    assert running(store) is None
+    outcome = store.outcome("a")
+    assert outcome is not None
+    assert (outcome.canary, outcome.state) == (begun, "replaced")
+
+
+def test_what_processes_count_adds_up(store: Store) -> None:
+    begun = begin(store)
+    assert store.count_canary(begun, "one", Counts(1, 1, 1, 1)) == Counts()
+    assert store.count_canary(begun, "two", Counts(2, 0, 3, 0)) == Counts(1, 1, 1, 1)
+    assert store.count_canary(begun, "one", Counts(5, 4, 3, 2)) == Counts(2, 0, 3, 0)
+    assert store.count_canary(begun, "new", Counts()) == Counts(7, 4, 6, 2)
+    again = replace(begun, started_s=9.0)
+    store.set_canary(again)
+    assert store.count_canary(again, "one", Counts(1)) == Counts()
+
+
 # The store on disk
 
 
@@ -413,6 +492,30 @@ def test_deploying_the_same_bytes_again_puts_right_what_runs_have_changed(disk: 
     write(disk.store.place(bundle), {"pipeline_wrapper.py": b"changed", "made.txt": b"by a run"})
     again = put_live(disk.store, Bundle("a", PATHS))
     assert contents(disk.store.place(again)) == {**PATHS, "made.txt": b"by a run"}
+
+
+def test_the_version_of_a_canary_is_kept_however_many_follow_and_whosever_the_live_one_is(disk: Disk) -> None:
+    write(disk.pipelines / "a", {"pipeline_wrapper.py": b"users"})
+    stable = Bundle("a", {"pipeline_wrapper.py": b"users"})
+    tried = disk.store.put(Bundle("a", {"pipeline_wrapper.py": b"canary"}))
+    disk.store.set_canary(canary(stable, tried))
+    disk.store.release("a", tried.version)
+    for number in range(KEPT_VERSIONS + 2):
+        other = disk.store.put(Bundle("a", {"pipeline_wrapper.py": b"%d" % number}))
+        disk.store.release("a", other.version)
+    assert disk.restart() == {"a": stable.version}
+    found = running(disk.store)
+    assert found is not None
+    assert found.version == tried.version in disk.versions("a")
+
+
+def test_a_canary_beside_a_directory_that_was_edited_is_none_any_more(disk: Disk) -> None:
+    begun = begin(disk.store)
+    write(disk.pipelines / "a", {"x": b"edited", "pipeline_wrapper.py": b"edited"})
+    disk.restart()
+    outcome = disk.store.outcome("a")
+    assert outcome is not None
+    assert (running(disk.store), outcome.canary, outcome.state) == (None, begun, "replaced")
 
 
 def test_old_versions_go_and_the_live_one_stays(disk: Disk) -> None:

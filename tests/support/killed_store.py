@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from hayhooks.core.bundle import Bundle
+from hayhooks.core.canary import Canary, Counts, Outcome, Plan
 from hayhooks.core.store import Cause
 from hayhooks.store.disk import DiskStore
 from tests.support.deployments import contents, write
@@ -53,6 +54,20 @@ def deploy(files: Files) -> Callable[[DiskStore], None]:
     return change
 
 
+def promote(files: Files) -> Callable[[DiskStore], None]:
+    """Try *files* beside what is live, and promote them, as a server does."""
+
+    def change(store: DiskStore) -> None:
+        (live,) = store.find()
+        assert live.bundle is not None
+        bundle = store.put(Bundle("a", files))
+        canary = Canary("a", bundle.version, live.bundle.version, Plan(10), 1.0)
+        store.set_canary(canary)
+        store.promote(Outcome(canary, "promoted", "", Counts(), 2.0))
+
+    return change
+
+
 def undeploy(store: DiskStore) -> None:
     """Undeploy it, as a server does."""
     store.set_undeployed("a")
@@ -84,6 +99,10 @@ SCENARIOS: dict[str, Scenario] = {
     "from-yaml": Scenario({}, deploy(ONE), deployed=YAML, old=YAML, new=ONE),
     "over-users": Scenario(MINE, deploy(TWO), old={"pipeline_wrapper.py": b"mine", "data/x": b"mine"}, new=TWO),
     "beside-users": Scenario({"a/notes": b"mine", "a/turns/n": b"mine"}, deploy(TWO), old=None, new=TWO),
+    "promote": Scenario({}, promote(TWO), deployed=ONE, old=ONE, new=TWO),
+    "promote-over-users": Scenario(
+        MINE, promote(TWO), old={"pipeline_wrapper.py": b"mine", "data/x": b"mine"}, new=TWO
+    ),
     "undeploy": Scenario({}, undeploy, deployed=ONE, old=ONE, new=None),
     "rollback": Scenario({}, roll_back(ONE), deployed=ONE, then=deploy(TWO), old=TWO, new=ONE),
     "rollback-undeployed": Scenario({}, roll_back(ONE), deployed=ONE, then=undeploy, old=None, new=ONE),

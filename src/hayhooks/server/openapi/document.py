@@ -18,6 +18,7 @@ _MANAGEMENT = (
     "/deploy-yaml",
     "/deploy",
     "/undeploy/{pipeline_name}",
+    "/rollback/{pipeline_name}",
     "/canary/{pipeline_name}",
     "/canary/{pipeline_name}/promote",
     "/canary/{pipeline_name}/abort",
