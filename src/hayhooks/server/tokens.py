@@ -36,7 +36,7 @@ class TokenRules:
 class Tokens:
     """Checks tokens and remembers those that count. Event loop only.
 
-    A token is checked in full once, which takes a tenth of a millisecond; later on its time is looked at. What is
+    A token is checked in full once, which takes a third of a millisecond; later on its time is looked at. What is
     remembered is forgotten when the issuer's keys change. *clock* gives Unix time.
     """
 
