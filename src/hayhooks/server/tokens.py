@@ -18,7 +18,7 @@ PREFIX = b"eyJ"  # {" in base64: so every token begins
 _MAX_KEPT = 10_000
 _MAX_SUBJECT_CHARS = 255  # OpenID Connect Core 1.0, section 2
 _MAX_NAME_CHARS = 64
-_MAX_SCOPES = 1000
+_MAX_SCOPES = 200
 
 
 @dataclass(frozen=True, slots=True)
