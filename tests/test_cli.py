@@ -76,7 +76,14 @@ def wrapper(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["run", "--help"], ["status"], ["pipeline", "run", "echo", "-p", "q=1"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["status"],
+        ["pipeline", "run", "echo", "-p", "q=1"],
+        ["keys", "create", "--help"],
+    ],
     ids=" ".join,
 )
 def test_a_command_imports_nothing_slow(server: ContractServer, tmp_path: Path, arguments: list[str]) -> None:

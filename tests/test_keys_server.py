@@ -196,7 +196,7 @@ def test_another_process_makes_and_revokes_keys_while_the_server_runs(server: Ru
     store.close()
     began_s = time.monotonic()
     while run(server, text).status_code == 200:
-        assert time.monotonic() - began_s < 1
+        assert time.monotonic() - began_s < 10
 
 
 def test_a_key_survives_a_kill_right_after_it_was_answered(tmp_path: Path, gates: Gates) -> None:

@@ -1,7 +1,9 @@
 """``hayhooks run --workers N``: several processes that serve the same, whichever of them was told."""
 
 import os
+import re
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from hayhooks.client import Client
 from tests.support.program import Program, running
 from tests.support.wrapper_source import wrapper
 
@@ -143,6 +146,28 @@ def test_no_process_outlives_the_one_that_started_them(tmp_path: Path) -> None:
         server.process.kill()
         _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive
+
+
+def test_all_know_the_keys_and_one_admin_key_is_made_for_all(tmp_path: Path) -> None:
+    (tmp_path / "pipelines" / "greet").mkdir(parents=True)
+    (tmp_path / "pipelines" / "greet" / "pipeline_wrapper.py").write_text(wrapper())
+    with running(tmp_path, *arguments("--host", "0.0.0.0")) as server:
+        url = server.wait_for(r"Listening on (http://\S+)")[1].replace("0.0.0.0", "127.0.0.1")
+        [admin] = re.findall(r"hay_\w+", server.output)
+        made = Client(url, api_key=admin).create_key("ci", ["run"])
+        assert statuses(url, made.key) == {200}  # at once, in every process
+        Client(url, api_key=admin).revoke_key(made.info.id)
+        revoked_s = time.monotonic()
+        while statuses(url, made.key) != {401}:
+            assert time.monotonic() - revoked_s < 10
+        server.end(signal.SIGTERM)
+
+
+def statuses(url: str, key: str) -> set[int]:
+    """Those of calls with *key* over connections of their own."""
+    headers = {"connection": "close", "x-api-key": key}
+    with httpx.Client(verify=False, headers=headers) as web:  # no TLS, no certificates to read
+        return {web.post(f"{url}/greet/run", json={}).status_code for _ in range(20)}
 
 
 def test_a_worker_that_cannot_start_ends_the_server(tmp_path: Path) -> None:

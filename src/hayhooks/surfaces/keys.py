@@ -44,6 +44,7 @@ class CreateKey(TypedDict):
 
 
 _CREATE: TypeAdapter[CreateKey] = TypeAdapter(CreateKey)
+_MAX_BODY_BYTES = 64 * 1024
 _NO_STORE = (b"cache-control", b"no-store")
 
 
@@ -59,7 +60,7 @@ async def serve(keys: KeyStore, options: HTTPOptions, tell: Told) -> AsyncIterat
 
     async def create(scope: Scope, receive: Receive, send: Send) -> None:
         require_json(header(scope, b"content-type"))
-        wanted = _validated(await read_body(scope, receive, options.max_body_bytes))
+        wanted = _validated(await read_body(scope, receive, min(options.max_body_bytes, _MAX_BODY_BYTES)))
         maker = caller_of(scope)
         now_s = time.time()
         key, text = new_key(
