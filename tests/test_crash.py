@@ -102,6 +102,37 @@ def test_a_server_that_is_killed_while_it_deploys_serves_the_last_good_version_a
     assert (mine / "pipeline_wrapper.py").read_bytes() == before
 
 
+def _roll_back_until_killed(server: RunningServer) -> None:
+    while True:
+        try:
+            server.client.rollback("a")
+        except (BrokenAnswer, ServerUnreachable):
+            return
+
+
+def test_a_server_that_is_killed_while_it_rolls_back_serves_the_old_version_or_the_new_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(20261124)
+    for round_ in range(max(2, ROUNDS // 3) + 1):
+        with running_server(tmp_path / "pipelines") as server:
+            if round_ == 0:
+                for number in (1, 2):
+                    server.client.deploy_files("a", _files(number), overwrite=True)
+            numbers = server.client.run("a").result
+            assert numbers in ([1] * 3, [2] * 3)
+            live = Bundle("a", _files(numbers[0])).version
+            assert server.client.versions("a").raw["history"][0]["version"] == live
+            assert {row.version: row.kept for row in server.client.versions("a").versions} == {
+                Bundle("a", _files(number)).version: True for number in (1, 2)
+            }
+            thread = threading.Thread(target=_roll_back_until_killed, args=(server,))
+            thread.start()
+            threading.Event().wait(chance.uniform(0.0, 0.25))  # the random moment itself
+            server.stop(signal.SIGKILL)
+            thread.join()
+
+
 def test_a_deploy_that_is_killed_before_it_is_built_leaves_the_previous_version(tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     pipelines = tmp_path / "pipelines"

@@ -243,3 +243,30 @@ def test_a_canary_that_another_worker_cannot_build_is_aborted_and_the_deploy_say
         server.wait_for("The canary of 'shy' could not be built")
         while numbers_and_processes(url, "shy")[0] != {"1"}:
             pass
+
+
+def test_a_rollback_is_followed_by_all_and_so_is_the_undoing_of_an_undeploy(url: str) -> None:
+    for number in (1, 2):
+        assert deploy(url, "back", number, overwrite=True).status_code == 200
+    for expected in ("1", "2", "1"):
+        assert httpx.post(f"{url}/rollback/back", timeout=90).status_code == 200
+        assert numbers_and_processes(url, "back")[0] == {expected}
+    assert httpx.post(f"{url}/undeploy/back", timeout=90).status_code == 200
+    assert {answer.status_code for answer in answers(url, "back")} == {404}
+    assert httpx.post(f"{url}/rollback/back", timeout=90).status_code == 200
+    assert numbers_and_processes(url, "back")[0] == {"1"}
+    history = httpx.get(f"{url}/deployments/back").json()["history"]
+    assert [change["how"] for change in history] == ["rollback", "undeploy", *["rollback"] * 3, "deploy", "deploy"]
+
+
+def test_a_directory_of_the_users_is_rolled_back_to_in_all(tmp_path: Path) -> None:
+    (tmp_path / "pipelines" / "mine").mkdir(parents=True)
+    (tmp_path / "pipelines" / "mine" / "pipeline_wrapper.py").write_text(source(1))
+    with running(tmp_path, *arguments()) as server:
+        url = server.wait_for(r"Listening on (http://\S+)")[1]
+        assert deploy(url, "mine", 2, overwrite=True).status_code == 200
+        assert httpx.post(f"{url}/rollback/mine", timeout=90).status_code == 200
+        assert numbers_and_processes(url, "mine")[0] == {"1"}
+        assert [row["how"] for row in httpx.get(f"{url}/deployments/mine").json()["history"]] == [
+            "rollback", "deploy", "start",
+        ]  # fmt: skip

@@ -61,11 +61,14 @@ def rollback(context: click.Context, name: str, version: str | None, as_json: bo
 def _row(version: "DeploymentVersion") -> tuple[str, ...]:
     at_s = version.deployed_at
     files = version.raw.get("files") or {}
+    count = files.get("count", 0)
     return (
         version.version[:_DIGITS],
         "yes" if version.is_live else "",
         datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S") if at_s is not None else "-",
         version.deployed_by or "-",
         version.how or "-",
-        f"{files.get('count')} files, {human_bytes(files.get('bytes', 0))}" if version.kept else "not kept",
+        f"{count} file{'' if count == 1 else 's'}, {human_bytes(files.get('bytes', 0))}"
+        if version.kept
+        else "not kept",
     )
