@@ -213,7 +213,8 @@ def test_a_server_with_a_key_says_where_it_is_asked_for(tmp_path: Path) -> None:
     scheme = document["components"]["securitySchemes"]["AdminKey"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     guarded = {path for path, _, operation in operations(document) if operation.get("security")}
-    assert guarded == {"/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}"}
+    canary = {f"/canary/{{pipeline_name}}{what}" for what in ("", "/promote", "/abort")}
+    assert guarded == {"/deploy_files", "/deploy-yaml", "/deploy", "/undeploy/{pipeline_name}", *canary}
 
 
 class TestCache:
