@@ -11,7 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from hayhooks.cli.app import cli
 from hayhooks.client import ServerRefused
 from hayhooks.testing import RunningServer, running_server
 from tests.support.gates import WAIT_S, Gates
@@ -367,6 +369,33 @@ def test_a_form_may_ask_for_a_canary(server: RunningServer, web: httpx.Client) -
         form = {"name": "form", "canary": "5", field: value}
         answer = web.post("/deploy_files", data=form, files={"files": ("pipeline_wrapper.py", b"x")})
         assert answer.status_code == 422, (field, value)
+
+
+def test_the_command_line_begins_shows_changes_and_ends_canaries(
+    server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hayhooks(*arguments: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli, ["pipeline", "--url", server.url, *arguments])
+        return done.exit_code, done.output
+
+    monkeypatch.chdir(tmp_path)
+    server.client.deploy_files("typed", files("old"))
+    (tmp_path / "typed").mkdir()
+    (tmp_path / "typed" / "pipeline_wrapper.py").write_bytes(files("new")["pipeline_wrapper.py"])
+    assert hayhooks("canary", "typed") == (0, "'typed' has no canary.\n")
+    code, said = hayhooks("deploy-files", "typed", "--min-runs", "5")
+    assert (code, "--canary 10" in said) == (1, True)
+    code, said = hayhooks("deploy-files", "typed", "--canary", "10", "--max-error-percent", "5", "--min-runs", "50")
+    assert (code, "as a canary with 10 % of the runs" in said) == (0, True), said
+    code, said = hayhooks("canary", "typed", "--percent", "20")
+    assert "more than 5 % of at least 50 runs" in said
+    assert [line.split()[2] for line in said.splitlines() if line.startswith(("canary", "live"))] == ["20", "80"]
+    code, said = hayhooks("abort", "typed")
+    assert (code, "gets no more runs" in said) == (0, True), said
+    assert "was aborted at" in hayhooks("canary", "typed")[1]
+    code, said = hayhooks("promote", "typed", "--json")
+    assert (code, "has no canary" in said) == (1, True)
+    assert server.client.run("typed").result == "old"
 
 
 def test_what_is_no_canary_can_be_neither_promoted_nor_aborted_nor_changed(

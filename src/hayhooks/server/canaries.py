@@ -105,8 +105,10 @@ class CanaryReconciler:
                 if counter != self._counter:
                     self._counter = counter
                     self._wanted = await in_thread(self._store.running_canaries)
-                for name in [*runtime.live]:
-                    await self._look_at(runtime, name)
+                on_trial = (name for name, live in runtime.live.items() if live.trial is not None)
+                for name in {*self._wanted, *self._told, *on_trial}:
+                    if name in runtime.live:
+                        await self._look_at(runtime, name)
             except Exception as error:  # a boundary: the next look may succeed
                 log_error("The canaries of the other workers cannot be read", error)
             await asyncio.sleep(POLL_S)
