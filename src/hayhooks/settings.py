@@ -9,6 +9,7 @@ from dotenv import find_dotenv
 from pydantic import (
     AliasChoices,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -61,6 +62,10 @@ class AppSettings(BaseSettings):
     reload: bool = Field(
         default=False, description="Deploy again, while the server runs, what changes in that directory."
     )
+    require: list[str] = Field(
+        default_factory=list,
+        description="Deployments (names, or glob patterns of them) that must be live for `/health/ready` to say so.",
+    )
     startup_deploy_workers: PositiveInt = Field(default=4, description="Pipelines deployed at the same time at start.")
     yaml_result: Literal["components", "outputs"] = Field(
         default="components",
@@ -110,6 +115,10 @@ class AppSettings(BaseSettings):
     graceful_shutdown_timeout: NonNegativeInt = Field(
         default=5, description="Seconds that runs may take to finish when the server stops."
     )
+    drain_delay_s: NonNegativeFloat = Field(
+        default=0.0,
+        description="Seconds for which a server that is told to stop still takes calls, while `/health/ready` is 503.",
+    )
 
     admin_key: SecretStr | None = Field(
         default=None,
@@ -155,6 +164,13 @@ class AppSettings(BaseSettings):
         except re.error as error:
             raise ValueError(f"is not a regular expression: {error}") from None
         return pattern or None
+
+    @field_validator("require")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        if not all(pattern.strip() for pattern in patterns):
+            raise ValueError("must hold names or patterns, none of them empty")
+        return patterns
 
     @field_validator("admin_key")
     @classmethod

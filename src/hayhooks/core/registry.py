@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from hayhooks.core.deployment import Deployment
+from hayhooks.core.door import Door
 from hayhooks.core.errors import DeploymentBusy, DeploymentNotFound
 
 
@@ -81,6 +82,7 @@ class Registry:
         self._live: dict[str, Live] = {}
         self._changes: dict[str, tuple[asyncio.Lock, list[None]]] = {}  # a lock and who holds or awaits it
         self.revision = 0  # grows with every change
+        self.door = Door()
 
     @property
     def deployments(self) -> Mapping[str, Deployment]:
@@ -108,7 +110,9 @@ class Registry:
 
         Raises:
             DeploymentNotFound: There is none.
+            ServerStopping: No run may begin any more.
         """
+        self.door.check()
         try:
             live = self._live[name]
         except KeyError:

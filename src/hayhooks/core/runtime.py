@@ -71,6 +71,14 @@ class Runtime:
         """The live deployment of that name. Raises DeploymentNotFound."""
         return self._registry.get(name)
 
+    def close_door(self) -> None:
+        """From now on no run begins and nothing is deployed: both raise ServerStopping. Runs under way go on."""
+        self._registry.door.is_closed = True
+
+    def clear(self) -> None:
+        """End the runs that are still under way, with ServerStopping."""
+        self._registry.door.clear()
+
     def run(self, name: str, entry: str, call: Call, *, via: str) -> Run:
         """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told."""
         return Run(self._registry, name, entry, call, via, self._on_run_end, self._files)
@@ -78,7 +86,7 @@ class Runtime:
     async def start(self, workers: int = 4) -> None:
         """Deploy everything that the store says should be live, *workers* at a time.
 
-        What fails is left out and named in ``failures``.
+        What fails is left out and named in ``failures``; what has not begun when the door closes is left out, too.
         """
         await self._engine.start()
         found = await in_thread(self._store.find)
@@ -108,11 +116,14 @@ class Runtime:
         Raises:
             DeploymentExists: The name is live and *overwrite* is false.
             BuildFailed: The files do not make a deployment.
+            ServerStopping: It is too late.
         """
+        self._registry.door.check()
         return await self._whole(self._deploy(bundle, overwrite, save, check))
 
     async def undeploy(self, name: str) -> None:
-        """Take *name* out of service; its runs end on their own. Raises DeploymentNotFound."""
+        """Take *name* out of service; its runs end on their own. Raises DeploymentNotFound, ServerStopping."""
+        self._registry.door.check()
         await self._whole(self._undeploy(name))
 
     async def follow(self, name: str, look: Callable[[], Bundle | None]) -> None:
@@ -191,7 +202,8 @@ class Runtime:
 
     async def _start_one(self, found: Found, turn: asyncio.Semaphore) -> None:
         async with turn, self._registry.changing(found.name):
-            if found.name in self._registry.live:  # somebody deployed it while we were starting
+            # Somebody deployed it while we were starting, or the server stops before it has started.
+            if found.name in self._registry.live or self._registry.door.is_closed:
                 if found.bundle is not None:
                     await in_thread(self._store.release, found.name, found.bundle.version)
                 return

@@ -1,5 +1,6 @@
 """Compose settings, store, engine and surfaces into one FastAPI app."""
 
+import asyncio
 import gc
 import os
 import sys
@@ -15,12 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks import settings as settings_module
 from hayhooks._version import __version__
 from hayhooks.core.deployment import Limits
+from hayhooks.core.errors import HayhooksError
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
 from hayhooks.server.dispatch import Dispatch
 from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
 from hayhooks.server.guard import Guard, is_loopback
+from hayhooks.server.life import Life, refuse_starting
 from hayhooks.server.openapi import OpenAPI
 from hayhooks.server.reconcile import Reconciler, Shared, SharedStore, is_gone_worker
 from hayhooks.server.reload import following_directory
@@ -29,7 +32,7 @@ from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.responses import SQLiteResponses
-from hayhooks.surfaces import admin, rest
+from hayhooks.surfaces import admin, health, rest
 from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
 from hayhooks.surfaces.anthropic import surface as anthropic
 from hayhooks.surfaces.openai import surface as openai
@@ -50,15 +53,18 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 class HayhooksApp(FastAPI):
     """FastAPI with our dispatch between the user's middleware and the user's routes.
 
-    *is_shared* says that other processes serve the same directories and must be followed.
+    *is_shared* says that other processes serve the same directories and must be followed. With *listens_early* the
+    lifespan begins before what is deployed at start has been built; ``life.start`` is the task that does it.
     """
 
-    def __init__(self, settings: AppSettings, *, is_shared: bool = False) -> None:
+    def __init__(self, settings: AppSettings, *, is_shared: bool = False, listens_early: bool = False) -> None:
         super().__init__(
             title="Hayhooks", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=_lifespan
         )
         self.hayhooks_settings = settings
         self.is_shared = is_shared
+        self.listens_early = listens_early
+        self.life = Life()
         self.runtime: Runtime | None = None
         self._documents = OpenAPI(
             lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
@@ -128,6 +134,15 @@ class HayhooksApp(FastAPI):
         dispatch.prefixes = {**prefixes, "openapi.json": self._answer_openapi}
         dispatch.closed = frozenset(admin.PREFIXES)
         dispatch.verbs = verbs
+        shaped = {*openai.PREFIXES, *anthropic.PREFIXES, *anthropic.SHARED}
+        dispatch.starting = refuse_starting(prefixes, shaped, verbs)
+
+    def be_ready(self) -> None:
+        """Begin to answer calls."""
+        assert self._dispatch is not None
+        self._dispatch.starting = None
+        if self.life.phase == "starting":
+            self.life.phase = "ready"
 
     async def _answer_openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
@@ -196,11 +211,12 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         finish_s = min(settings.graceful_shutdown_timeout, _FINISH_S)
         kept = openai.Kept(responses, is_gone, app.is_shared, finish_s)
         openai_handlers = await stack.enter_async_context(openai.serve(runtime, options, kept, files, guard.check_kept))
+        serving_health = health.serve(runtime, lambda: app.life.phase, store.check, settings.require)
+        health_handler = await stack.enter_async_context(serving_health)
         begin_reloading = None
         if settings.reload:
             watching = following_directory(runtime, store, Path(settings.pipelines_dir))
             begin_reloading = await stack.enter_async_context(watching)
-        await runtime.start(settings.startup_deploy_workers)
         docs = docs_app(title=app.title)
         prefixes: dict[str, ASGIApp] = {
             **dict.fromkeys(DOCS_PREFIXES, docs),
@@ -209,14 +225,36 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             **dict.fromkeys(anthropic.SHARED, _either(anthropic.is_ours, anthropic_api, openai_handlers["api"])),
             **{prefix: _reading(guard, admin_handlers[prefix], options) for prefix in admin.READS},
             **{prefix: _changing(guard, admin_handlers[prefix], options) for prefix in admin.CHANGES},
+            health.PREFIX: _open(guard, health_handler),
         }
         app.open(runtime, prefixes, {**rest_handlers, "chat": openai_handlers["chat"]})
-        if reconciler is not None:
-            await stack.enter_async_context(reconciler.following(runtime))
-        if begin_reloading is not None:
-            begin_reloading()
-        log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
-        yield
+
+        async def start() -> None:
+            await runtime.start(settings.startup_deploy_workers)
+            if reconciler is not None:
+                await stack.enter_async_context(reconciler.following(runtime))
+            if begin_reloading is not None:
+                begin_reloading()
+            app.be_ready()
+            log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
+            for reason in health.not_live(settings.require, runtime.live, runtime.failures):
+                log.warning("Not ready: {}", reason)
+
+        if app.listens_early and not app.is_shared:  # what follows other workers is on the stack, and ends first
+            app.life.start = asyncio.ensure_future(start())
+            stack.push_async_callback(_finish, app.life.start, runtime)
+        else:
+            await start()
+        try:
+            yield
+        finally:
+            app.life.phase = "draining"
+
+
+async def _finish(start: "asyncio.Task[None]", runtime: Runtime) -> None:
+    """Let what is being built be finished, so that it can be closed; what is not begun is left."""
+    runtime.close_door()
+    await asyncio.wait([start])
 
 
 def _either(is_firsts: Callable[[Scope], bool], first: ASGIApp, other: ASGIApp) -> ASGIApp:
@@ -245,6 +283,19 @@ def _reading(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:
             await handler(scope, receive, send)
 
     return guarded
+
+
+def _open(guard: Guard, handler: ASGIApp) -> ASGIApp:
+    """For everybody; who may manage is told more."""
+
+    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            scope["may_manage"] = guard.check_read(scope)
+        except HayhooksError:
+            scope["may_manage"] = False
+        await handler(scope, receive, send)
+
+    return answered
 
 
 def _changing(guard: Guard, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:

@@ -36,6 +36,7 @@ class Dispatch:
         self.prefixes: Mapping[str, ASGIApp] = {}
         self.closed: frozenset[str] = frozenset()  # prefixes that CORS never opens
         self.verbs: Mapping[str, ASGIApp] = {}
+        self.starting: ASGIApp | None = None  # answers, until all is built, whatever does not ask for health
         self._cors = CORSMiddleware(self._forward, **cors)
         self._known: tuple[int, object] | None = None
         self._segments: frozenset[str] = frozenset()
@@ -58,6 +59,8 @@ class Dispatch:
             if handler is not None and verb == "" and not self._live()[first].deployment.takes_legacy_calls:
                 handler = None
             scope["deployment"] = first
+        if self.starting is not None and first != "health":
+            handler, is_closed = self.starting, False
         routes = self._routes()
         if routes and self._is_users(routes, first, scope, handler):
             handler, is_closed = self._inner, False

@@ -115,6 +115,10 @@ class DiskStore:
         self._versions.end_use(name, version)
         self._prune(name)
 
+    def check(self) -> None:
+        """Raise OSError when the state cannot be read."""
+        self._state.check()
+
     def close(self) -> None:
         """Close the database."""
         self._state.close()

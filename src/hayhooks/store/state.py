@@ -72,6 +72,10 @@ class State:
         )  # fmt: skip
         self._execute("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
+    def check(self) -> None:
+        """Read a little. Raises OSError when the database cannot be read."""
+        self._execute("SELECT 1 FROM live LIMIT 1", ())
+
     def forget(self, name: str) -> None:
         """Drop the row of *name*. Raises as ``set``."""
         self._execute("DELETE FROM live WHERE name = ?", (name,))

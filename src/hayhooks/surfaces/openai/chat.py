@@ -15,10 +15,12 @@ from hayhooks.surfaces._http import (
     caller_of,
     header,
     read_body,
+    request_id_header,
     require,
     require_json,
     send_bytes,
     send_json,
+    trace_of,
 )
 from hayhooks.surfaces._json import invalid, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
@@ -75,6 +77,7 @@ class Chat:
                 headers=scope["headers"],
                 session=session_of(scope, body),
                 caller=caller_of(scope),
+                trace=trace_of(scope),
                 wants_stream=body["stream"],
             )
             if isinstance(fold, Chunked):
@@ -114,6 +117,7 @@ class Chat:
                 headers=scope["headers"],
                 session=session_of(scope, body),
                 caller=caller_of(scope),
+                trace=trace_of(scope),
             )
             async with (
                 cancel_on_disconnect(receive),
@@ -137,16 +141,15 @@ class Chat:
                     await events[0].response(scope, receive, send)
                     return
                 fold.add(events)
-            headers = ((b"x-request-id", run.context.run_id.encode()),)
-            await send_bytes(send, 200, fold.body(), headers=headers)
+            await send_bytes(send, 200, fold.body(), headers=(request_id_header(run),))
 
     async def _stream(self, call: Call, fold: Chunked, receive: Receive, send: Send) -> None:
         name = call.arguments["model"] if call.arguments else ""
         sender: StreamSender | None = None
         try:
             async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, ENTRY, call, via=VIA) as run:
-                run_id: Header = (b"x-request-id", run.context.run_id.encode())
-                sender = StreamSender(send, (SSE, run_id), HEARTBEAT, self._options.heartbeat_s)
+                run.is_streamed = True
+                sender = StreamSender(send, (SSE, request_id_header(run)), HEARTBEAT, self._options.heartbeat_s)
                 watching.start()
                 async for events in run.batches():
                     await sender.write(fold.frames(events))
