@@ -50,6 +50,10 @@ CONTRACT = {
     "EVENTS": ("bare", "events", "bare"),
     "RESPONSES_MAX_COUNT": ("7", "responses_max_count", 7),
     "RESPONSES_MAX_AGE_S": ("60", "responses_max_age_s", 60),
+    "REQUIRE": ('["one", "team-*"]', "require", ["one", "team-*"]),
+    "DRAIN_DELAY_S": ("1.5", "drain_delay_s", 1.5),
+    "LOG_RUNS": ("false", "log_runs", False),
+    "ACCESS_LOG": ("true", "access_log", True),
     "ALLOWED_HOSTS": ('["a.example"]', "allowed_hosts", ["a.example"]),
 }
 DEFAULTS = {

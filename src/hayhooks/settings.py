@@ -143,7 +143,12 @@ class AppSettings(BaseSettings):
         validation_alias=AliasChoices("HAYHOOKS_LOG_LEVEL", "HAYHOOKS_LOG", "LOG"),
         description="Least severe level that is logged.",
     )
-    log_format: str = Field(default="", description="A loguru format. Empty: time, level and message.")
+    log_format: str = Field(
+        default="",
+        description="`json` for one JSON object per line, or a loguru format. Empty: time, level and message.",
+    )
+    log_runs: bool = Field(default=True, description="A line, at INFO, for each run when it ends.")
+    access_log: bool = Field(default=False, description="A line, at INFO, for each HTTP request, too.")
 
     @field_validator("log_level")
     @classmethod
@@ -181,6 +186,11 @@ class AppSettings(BaseSettings):
     @classmethod
     def _has_a_slash(cls, path: str) -> str:
         return "/" + path.strip("/") if path.strip("/") else ""
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether lines of the log are JSON."""
+        return self.log_format.strip().lower() == "json"
 
     @property
     def state_path(self) -> Path:

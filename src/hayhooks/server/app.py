@@ -36,7 +36,7 @@ from hayhooks.surfaces import admin, health, rest
 from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
 from hayhooks.surfaces.anthropic import surface as anthropic
 from hayhooks.surfaces.openai import surface as openai
-from hayhooks.telemetry import log, log_error, log_run
+from hayhooks.telemetry import log, log_error, run_listener
 
 _FINISH_S = 5  # for background responses, after connections have had the graceful time-out
 
@@ -177,7 +177,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         store,
         engine,
         files=files,
-        on_run_end=log_run,
+        on_run_end=run_listener(settings),
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
     )

@@ -19,7 +19,7 @@ from hayhooks.server.drain import ENDING_S, drain
 from hayhooks.server.guard import is_loopback
 from hayhooks.server.sockets import CannotListen, bind, cannot_listen
 from hayhooks.settings import AppSettings, InvalidSettings
-from hayhooks.telemetry import configure_logging, log
+from hayhooks.telemetry import configure_logging, flush_logs, log
 
 CLOSING_S = ENDING_S + 10.0  # that teardowns may take, after runs have had the graceful time-out and were ended
 
@@ -89,8 +89,9 @@ def run_server(
         app,
         host=settings.host,
         port=settings.port,
-        log_level="warning",
-        access_log=False,
+        log_config=None,  # its warnings and access lines go the way of ours
+        log_level=None if settings.access_log else "warning",
+        access_log=settings.access_log,
         server_header=False,
         timeout_graceful_shutdown=settings.graceful_shutdown_timeout,
         timeout_keep_alive=75,
@@ -208,5 +209,6 @@ class ListeningServer(uvicorn.Server):
 
 
 def _end(reason: str, code: int) -> None:
+    flush_logs()
     os.write(2, f"{reason}.\n".encode())  # not the logger: a signal may have come while it held its lock
     os._exit(code)
