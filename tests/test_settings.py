@@ -51,6 +51,7 @@ CONTRACT = {
     "RESPONSES_MAX_COUNT": ("7", "responses_max_count", 7),
     "RESPONSES_MAX_AGE_S": ("60", "responses_max_age_s", 60),
     "REQUIRE": ('["one", "team-*"]', "require", ["one", "team-*"]),
+    "ONLY": ("one", "only", "one"),
     "DRAIN_DELAY_S": ("1.5", "drain_delay_s", 1.5),
     "LOG_RUNS": ("false", "log_runs", False),
     "ACCESS_LOG": ("true", "access_log", True),

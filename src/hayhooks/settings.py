@@ -46,6 +46,7 @@ class AppSettings(BaseSettings):
     disable_ssl: bool = Field(default=False, description="Client commands do not verify the server's certificate.")
 
     pipelines_dir: str = Field(default="./pipelines", description="Directory whose pipelines are deployed at start.")
+    only: str = Field(default="", description="Name of the one pipeline of that directory to serve. Empty: all.")
     state_dir: str = Field(
         default="",
         description="Directory for kept versions, uploads and databases. Empty: in `.hayhooks` beside the pipelines.",

@@ -160,7 +160,11 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     _extend_python_path(settings)
     directory = state_directory(settings)
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
-    store = SharedStore(*where, Shared(directory)) if app.is_shared else FollowedStore(*where)
+    store = (
+        SharedStore(*where, Shared(directory), only=settings.only)
+        if app.is_shared
+        else FollowedStore(*where, only=settings.only)
+    )
     reconciler = Reconciler(store) if isinstance(store, SharedStore) else None
     engine = InlineEngine(
         store.place,
@@ -215,7 +219,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         health_handler = await stack.enter_async_context(serving_health)
         begin_reloading = None
         if settings.reload:
-            watching = following_directory(runtime, store, Path(settings.pipelines_dir))
+            watching = following_directory(runtime, store, Path(settings.pipelines_dir), only=settings.only)
             begin_reloading = await stack.enter_async_context(watching)
         docs = docs_app(title=app.title)
         prefixes: dict[str, ASGIApp] = {

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from hayhooks import settings as settings_module
 from hayhooks.server.app import HayhooksApp
+from hayhooks.server.dev import ways_to_call
 from hayhooks.server.drain import ENDING_S, drain
 from hayhooks.server.guard import is_loopback
 from hayhooks.server.sockets import CannotListen, bind, cannot_listen
@@ -34,6 +35,9 @@ def serve(
     workers: int = 1,
     reload: bool = False,
     require: Sequence[str] = (),
+    state_dir: str | None = None,
+    only: str = "",
+    shows_calls: bool = False,
 ) -> None:
     """Serve until a signal says stop; None means as the settings say.
 
@@ -50,6 +54,8 @@ def serve(
         "additional_python_path": additional_python_path,
         "reload": reload or None,
         "require": list(require) or None,
+        "state_dir": state_dir,
+        "only": only or None,
     }
     try:
         settings = prepare(given)
@@ -59,9 +65,15 @@ def serve(
 
             code = run_workers(given, settings, sockets, workers)
         else:
-            code = run_server(
-                HayhooksApp(settings, listens_early=True), settings, sockets, lambda: announce(settings, sockets)
-            )
+            app = HayhooksApp(settings, listens_early=True)
+
+            def on_ready() -> None:
+                announce(settings, sockets)
+                if shows_calls and app.runtime is not None:
+                    for line in ways_to_call(url_of(settings, sockets), app.runtime.deployments):
+                        log.info("{}", line)
+
+            code = run_server(app, settings, sockets, on_ready)
     except (InvalidSettings, CannotListen) as error:
         sys.exit(f"Error: {error}")
     sys.exit(code)
@@ -101,10 +113,15 @@ def run_server(
     return 0 if server.started and not server.has_failed else 1
 
 
+def url_of(settings: AppSettings, sockets: Sequence[socket.socket]) -> str:
+    """Where the server listens."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{sockets[0].getsockname()[1]}{settings.root_path}"
+
+
 def announce(settings: AppSettings, sockets: Sequence[socket.socket]) -> None:
     """Say in the log where the server listens."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    log.info("Listening on http://{}:{}{} (docs at /docs)", host, sockets[0].getsockname()[1], settings.root_path)
+    log.info("Listening on {} (docs at /docs)", url_of(settings, sockets))
     if not is_loopback(settings.host) and settings.admin_key is None:
         log.warning(
             "Listening beyond loopback without an admin key: deploying and undeploying are refused. "

@@ -121,8 +121,10 @@ class SharedStore(FollowedStore):
         ignore: Sequence[str],
         on_error: Callable[[str, BaseException], None],
         shared: Shared,
+        *,
+        only: str = "",
     ) -> None:
-        super().__init__(pipelines_dir, state_dir, ignore, on_error)
+        super().__init__(pipelines_dir, state_dir, ignore, on_error, only=only)
         self.shared = shared
 
     def set_live(self, bundle: Bundle, *, save: bool) -> None:

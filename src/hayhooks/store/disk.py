@@ -33,8 +33,10 @@ class DiskStore:
         state_dir: Path,
         ignore: Sequence[str] = (),
         on_error: Callable[[str, BaseException], None] | None = None,
+        *,
+        only: str = "",
     ) -> None:
-        self._shown = PipelinesDirectory(pipelines_dir.absolute(), ignore)
+        self._shown = PipelinesDirectory(pipelines_dir.absolute(), ignore, only)
         self._versions = Versions(state_dir.absolute() / "versions")
         self._on_error = on_error or (lambda _what, _error: None)
         self._shown.path.mkdir(parents=True, exist_ok=True)
