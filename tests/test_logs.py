@@ -227,6 +227,26 @@ def test_lines_keep_their_order_and_nothing_waits_for_ever() -> None:
     assert stream.getvalue() == "".join(f"{number}\n" for number in range(30_000))
 
 
+def test_what_is_written_at_once_is_whole_lines_that_other_processes_cannot_cut() -> None:
+    class Pieces(io.StringIO):
+        written: list[str]
+
+        def write(self, text: str) -> int:
+            self.written.append(text)
+            return len(text)
+
+    stream = Pieces()
+    stream.written = []
+    writer = LineWriter(stream)
+    lines = [f"{number} {'é' * (number % 500)}\n" for number in range(2000)]
+    for line in lines:
+        writer.write_soon(line)
+    writer.flush()
+    assert "".join(stream.written) == "".join(lines)
+    assert all(piece.endswith("\n") and len(piece.encode()) <= 4096 for piece in stream.written)
+    assert len(stream.written) < len(lines)
+
+
 @pytest.mark.parametrize("fields", [{"key": "\udcff"}, {"key": {1: object()}}, {"\udcff": float("nan")}])
 def test_no_value_breaks_a_line_of_json(fields: dict[str, Any]) -> None:
     line = json_line("INFO", "text\nmore", fields)

@@ -11,6 +11,8 @@ import msgspec
 
 _BATCH_S = 0.02
 _MOST_WAITING = 10_000
+# Several processes may share the stream: what is written at once stays whole up to this (POSIX, PIPE_BUF).
+_PIECE_BYTES = 4096
 
 
 class LineWriter:
@@ -65,14 +67,24 @@ class LineWriter:
 
     def _write_waiting(self) -> None:
         lines = self._lines
-        if lines:
-            self._put("".join([lines.popleft() for _ in range(len(lines))]))
+        piece: list[str] = []
+        size = 0
+        for _ in range(len(lines)):
+            line = lines.popleft()
+            line_bytes = len(line) if line.isascii() else len(line.encode("utf-8", "backslashreplace"))
+            if piece and size + line_bytes > _PIECE_BYTES:
+                self._put("".join(piece))
+                piece, size = [], 0
+            piece.append(line)
+            size += line_bytes
+        if piece:
+            self._put("".join(piece))
 
     def _put(self, text: str) -> None:
         try:
             self._stream.write(text)
             self._stream.flush()
-        except (OSError, ValueError):  # closed, or nobody reads: there is no other place to say so
+        except (OSError, ValueError, RuntimeError):  # closed, unread, or in use by who was interrupted for the end
             return
 
 

@@ -66,10 +66,12 @@ def run_listener(settings: AppSettings) -> Callable[[Run, BaseException | None],
     """What is to be told of every run: it logs a line for each, and what the user's code raised."""
     write: Callable[[str, dict[str, Any]], None] | None = None
     writer = _writer
-    if (settings.log_runs and writer is None) or (settings.log_format and not settings.logs_json):
-        # Somebody else decides where lines go and how they look: it costs them ten times as much.
+    if not settings.log_runs:
+        write = None
+    elif writer is None or (settings.log_format and not settings.logs_json):
+        # Somebody else decides where lines go, or how they look.
         write = lambda text, facts: log.bind(**facts).info("{}", text)  # noqa: E731
-    elif settings.log_runs and log.level(settings.log_level).no <= _INFO and writer is not None:
+    elif log.level(settings.log_level).no <= _INFO:
         put = writer.write_soon
         lines = TextLines(is_colored=_is_colored())
         if settings.logs_json:
