@@ -44,6 +44,6 @@ EXPOSE 1416
 
 # With http.client, which no proxy variable of the container sends elsewhere.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --start-interval=1s \
-    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['HAYHOOKS_PORT']), timeout=2); c.request('GET', '/status'); raise SystemExit(c.getresponse().status != 200)"]
+    CMD ["python", "-c", "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['HAYHOOKS_PORT']), timeout=2); c.request('GET', '/health/ready'); raise SystemExit(c.getresponse().status != 200)"]
 
 CMD ["hayhooks", "run"]

@@ -18,6 +18,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from hayhooks.server.main import CLOSING_S
 from hayhooks.settings import AppSettings
 
 ROOT = Path(__file__).parent.parent
@@ -121,10 +122,10 @@ def test_every_variable_named_in_a_file_is_a_setting(file: str) -> None:
 
 
 class Status(http.server.BaseHTTPRequestHandler):
-    """Answers /status with the server's code."""
+    """Answers /health/ready with the server's code."""
 
     def do_GET(self) -> None:
-        self.send_response(self.server.code if self.path == "/status" else 404)  # type: ignore[attr-defined]
+        self.send_response(self.server.code if self.path == "/health/ready" else 404)  # type: ignore[attr-defined]
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -142,7 +143,7 @@ def status_server() -> Iterator[http.server.HTTPServer]:
 
 
 @pytest.mark.parametrize(("code", "is_healthy"), [(200, True), (503, False), (401, False)])
-def test_the_health_check_passes_just_when_status_answers_200(
+def test_the_health_check_passes_just_when_the_server_is_ready(
     status_server: http.server.HTTPServer, code: int, is_healthy: bool
 ) -> None:
     status_server.code = code  # type: ignore[attr-defined]
@@ -172,11 +173,13 @@ def test_the_kubernetes_manifest_is_valid() -> None:
         kubernetes_validate.validate(found, "1.31", strict=True)
 
 
-def test_kubernetes_asks_status_whether_the_server_lives() -> None:
+def test_kubernetes_asks_whether_the_server_lives_and_is_ready_and_waits_for_it_to_stop() -> None:
     (deployment,) = (found for found in kubernetes_objects() if found["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        assert container[probe]["httpGet"] == {"path": "/status", "port": "http"}
+    asked = {"startupProbe": "live", "livenessProbe": "live", "readinessProbe": "ready"}
+    for probe, what in asked.items():
+        assert container[probe]["httpGet"] == {"path": f"/health/{what}", "port": "http"}
     grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     timeout = {variable["name"]: variable.get("value") for variable in container["env"]}
-    assert grace > int(timeout["HAYHOOKS_GRACEFUL_SHUTDOWN_TIMEOUT"] or 5)
+    runs_s = int(timeout["HAYHOOKS_DRAIN_DELAY_S"] or 0) + int(timeout["HAYHOOKS_GRACEFUL_SHUTDOWN_TIMEOUT"] or 5)
+    assert grace >= runs_s + CLOSING_S

@@ -55,6 +55,11 @@ CONTRACT = {
     "JWT_SCOPES_CLAIM": ("scp", "jwt_scopes_claim", "scp"),
     "JWT_SCOPE_PREFIX": ("hayhooks:", "jwt_scope_prefix", "hayhooks:"),
     "JWT_LEEWAY_S": ("5", "jwt_leeway_s", 5.0),
+    "REQUIRE": ('["one", "team-*"]', "require", ["one", "team-*"]),
+    "ONLY": ("one", "only", "one"),
+    "DRAIN_DELAY_S": ("1.5", "drain_delay_s", 1.5),
+    "LOG_RUNS": ("false", "log_runs", False),
+    "ACCESS_LOG": ("true", "access_log", True),
     "ALLOWED_HOSTS": ('["a.example"]', "allowed_hosts", ["a.example"]),
 }
 TOGETHER = {  # one without the others is refused

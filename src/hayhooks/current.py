@@ -25,6 +25,16 @@ class CurrentRun:
         return self._context.run_id
 
     @property
+    def request_id(self) -> str:
+        """The caller's own id of the request (``X-Request-ID``), or else the run's."""
+        return self._context.request_id
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the trace that the request belongs to (``traceparent``), 32 hex digits."""
+        return self._context.trace_id
+
+    @property
     def deployment(self) -> str:
         """The deployment's name."""
         return self._context.deployment

@@ -52,6 +52,7 @@ class AppSettings(BaseSettings):
     disable_ssl: bool = Field(default=False, description="Client commands do not verify the server's certificate.")
 
     pipelines_dir: str = Field(default="./pipelines", description="Directory whose pipelines are deployed at start.")
+    only: str = Field(default="", description="Name of the one pipeline of that directory to serve. Empty: all.")
     state_dir: str = Field(
         default="",
         description="Directory for kept versions, uploads and databases. Empty: in `.hayhooks` beside the pipelines.",
@@ -72,6 +73,10 @@ class AppSettings(BaseSettings):
     )
     reload: bool = Field(
         default=False, description="Deploy again, while the server runs, what changes in that directory."
+    )
+    require: list[str] = Field(
+        default_factory=list,
+        description="Deployments (names, or glob patterns of them) that must be live for `/health/ready` to say so.",
     )
     startup_deploy_workers: PositiveInt = Field(default=4, description="Pipelines deployed at the same time at start.")
     yaml_result: Literal["components", "outputs"] = Field(
@@ -121,6 +126,10 @@ class AppSettings(BaseSettings):
     )
     graceful_shutdown_timeout: NonNegativeInt = Field(
         default=5, description="Seconds that runs may take to finish when the server stops."
+    )
+    drain_delay_s: NonNegativeFloat = Field(
+        default=0.0,
+        description="Seconds for which a server that is told to stop still takes calls, while `/health/ready` is 503.",
     )
 
     admin_key: SecretStr | None = Field(
@@ -190,7 +199,12 @@ class AppSettings(BaseSettings):
         validation_alias=AliasChoices("HAYHOOKS_LOG_LEVEL", "HAYHOOKS_LOG", "LOG"),
         description="Least severe level that is logged.",
     )
-    log_format: str = Field(default="", description="A loguru format. Empty: time, level and message.")
+    log_format: str = Field(
+        default="",
+        description="`json` for one JSON object per line, or a loguru format. Empty: time, level and message.",
+    )
+    log_runs: bool = Field(default=True, description="A line, at INFO, for each run when it ends.")
+    access_log: bool = Field(default=False, description="A line, at INFO, for each HTTP request, too.")
 
     @field_validator("log_level")
     @classmethod
@@ -211,6 +225,13 @@ class AppSettings(BaseSettings):
         except re.error as error:
             raise ValueError(f"is not a regular expression: {error}") from None
         return pattern or None
+
+    @field_validator("require")
+    @classmethod
+    def _are_patterns(cls, patterns: list[str]) -> list[str]:
+        if not all(pattern.strip() for pattern in patterns):
+            raise ValueError("must hold names or patterns, none of them empty")
+        return patterns
 
     @field_validator("admin_key")
     @classmethod
@@ -264,6 +285,11 @@ class AppSettings(BaseSettings):
     def requires_login(self) -> bool:
         """Whether runs need a key or token where a deployment says nothing of it."""
         return bool(self.jwt_issuer) if self.require_login is None else self.require_login
+
+    @property
+    def logs_json(self) -> bool:
+        """Whether lines of the log are JSON."""
+        return self.log_format.strip().lower() == "json"
 
     @property
     def state_path(self) -> Path:

@@ -1,37 +1,61 @@
 """Logs, written by listening to runs. No request bodies, ever."""
 
+import asyncio
+import logging
+import os
 import sys
+import traceback
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
 
 from loguru import logger as log
 
+from hayhooks.core.context import current_context
 from hayhooks.core.errors import HayhooksError, RunFailed
+from hayhooks.core.haystack.convert import usage_of
 from hayhooks.core.keys import APIKey
+from hayhooks.core.names import printable
 from hayhooks.core.principal import Principal
 from hayhooks.core.run import Run
+from hayhooks.log_lines import LineWriter, TextLines, json_line
 from hayhooks.settings import AppSettings
 
-__all__ = ["configure_logging", "log", "log_error", "log_key", "log_run"]
+__all__ = ["configure_logging", "flush_logs", "log", "log_error", "log_key", "run_listener"]
 
 _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</level> | {message}"
+_INFO = 20
+_STATUS_KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 429: "busy"}
+
+_writer: LineWriter | None = None  # of this process's standard error, once logging is configured
 
 
 def configure_logging(settings: AppSettings) -> None:
-    """Log to standard error, at the level and in the format that the settings ask for."""
+    """Log to standard error, at the level and in the format that the settings ask for.
+
+    Warnings of libraries that use the standard library's logging, and were told nothing else, go the same way.
+    """
+    global _writer
     log.remove()
+    writer = _writer = LineWriter(sys.stderr)
     # diagnose would print the values of variables: bodies and keys among them. backtrace would print our own frames.
-    style = settings.log_format or _FORMAT
-    log.add(sys.stderr, level=settings.log_level, format=style, diagnose=False, backtrace=False)
+    options: dict[str, Any] = {"level": settings.log_level, "diagnose": False, "backtrace": False}
+    if settings.logs_json:
+        log.add(lambda message: writer.write(_json_of(message.record)), format="{message}", **options)
+    else:
+        style = settings.log_format or _FORMAT
+        log.add(writer.write, format=style, colorize=_is_colored(), **options)
+    # Only used where nobody has configured anything: a pipeline's own logging.basicConfig() still wins.
+    logging.lastResort = _Passing(logging.WARNING)
+    access = logging.getLogger("uvicorn.access")
+    access.handlers, access.propagate = [_Access()] if settings.access_log else [], False
+    access.setLevel(logging.INFO if settings.access_log else logging.WARNING)
 
 
-def log_run(run: Run, error: BaseException | None) -> None:
-    """Log a failed run with what the user's code raised."""
-    if isinstance(error, RunFailed):
-        cause = error.__cause__
-        if _is_answer(cause):
-            return
-        log.opt(exception=cause).error(
-            "Run {} of {} ({}, {}) failed", run.context.run_id, run.context.deployment, run.entry_name, run.via
-        )
+def flush_logs() -> None:
+    """Write what still waits to be written."""
+    if _writer is not None:
+        _writer.flush()
 
 
 def log_key(what: str, key: APIKey, caller: Principal) -> None:
@@ -44,6 +68,135 @@ def log_error(what: str, error: BaseException) -> None:
     """Log what no caller waits for: an error of ours with what the user's code raised, any other with its traceback."""
     exception = error.__cause__ if isinstance(error, HayhooksError) else error
     log.opt(exception=exception).error("{}: {}", what, error)
+
+
+def run_listener(settings: AppSettings) -> Callable[[Run, BaseException | None], None]:
+    """What is to be told of every run: it logs a line for each, and what the user's code raised."""
+    write: Callable[[str, dict[str, Any]], None] | None = None
+    writer = _writer
+    if not settings.log_runs:
+        write = None
+    elif writer is None or (settings.log_format and not settings.logs_json):
+        # Somebody else decides where lines go, or how they look.
+        write = lambda text, facts: log.bind(**facts).info("{}", text)  # noqa: E731
+    elif log.level(settings.log_level).no <= _INFO:
+        put = writer.write_soon
+        lines = TextLines(is_colored=_is_colored())
+        if settings.logs_json:
+            write = lambda _, facts: put(json_line("INFO", "run", facts))  # noqa: E731
+        else:
+            write = lambda text, _: put(lines.info(text))  # noqa: E731
+
+    def listen(run: Run, error: BaseException | None) -> None:
+        if isinstance(error, RunFailed) and not _is_answer(error.__cause__):
+            context = run.context
+            ids = {"run_id": context.run_id, "request_id": context.request_id, "deployment": context.deployment}
+            log.bind(**ids).opt(exception=error.__cause__).error(
+                "Run {} of {} ({}, {}) failed", context.run_id, context.deployment, run.entry_name, run.via
+            )
+        if write is not None:
+            facts = run_facts(run, error)
+            write(text_of(facts), facts)
+
+    return listen
+
+
+def run_facts(run: Run, error: BaseException | None) -> dict[str, Any]:
+    """What there is to say of a run that has just ended."""
+    context = run.context
+    passed_s = perf_counter() - run.began_s
+    queued_s = run.queued_s if run.queued_s is not None else passed_s
+    usage = usage_of(context.usage) if context.usage else None
+    return {
+        "run_id": context.run_id,
+        "request_id": context.request_id,
+        "trace_id": context.trace_id,
+        "deployment": context.deployment,
+        "version": context.version[:12],
+        "entry": run.entry_name,
+        "via": run.via,
+        "caller": context.caller.name,
+        "caller_id": context.caller.id,
+        "status": status_of(error),
+        "streamed": run.is_streamed,
+        "queue_ms": round(queued_s * 1000, 2),
+        "run_ms": round((passed_s - queued_s) * 1000, 2),
+        "input_tokens": usage.prompt_tokens if usage else None,
+        "output_tokens": usage.completion_tokens if usage else None,
+    }
+
+
+def status_of(error: BaseException | None) -> str:
+    """How a run ended, in a word: ok, cancelled by its caller, or the kind of its error."""
+    if error is None:
+        return "ok"
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return "cancelled"
+    cause = error.__cause__
+    if isinstance(error, RunFailed) and _is_answer(cause):
+        code = int(getattr(cause, "status_code", 500))
+        return _STATUS_KINDS.get(code, "invalid" if code < 500 else "failed")
+    return error.kind if isinstance(error, HayhooksError) else "failed"
+
+
+def text_of(facts: dict[str, Any]) -> str:
+    """The facts of a run on one line."""
+    caller = printable(facts["caller"], 64)
+    text = (
+        f"run={facts['run_id']} deployment={facts['deployment']} version={facts['version']} entry={facts['entry']} "
+        f"via={facts['via']} caller={caller if ' ' not in caller else repr(caller)} status={facts['status']} "
+        f"queue_ms={facts['queue_ms']} run_ms={facts['run_ms']}"
+    )
+    if facts["input_tokens"] is not None:
+        text += f" input_tokens={facts['input_tokens']} output_tokens={facts['output_tokens']}"
+    if facts["streamed"]:
+        text += " streamed"
+    if facts["request_id"] != facts["run_id"]:
+        text += f" request_id={facts['request_id']}"
+    if facts["trace_id"] is not None:
+        text += f" trace_id={facts['trace_id']}"
+    return text
+
+
+class _Passing(logging.Handler):
+    """Hands records of the standard library's logging on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record, unless a run has said the same already."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HayhooksError) and record.name.startswith("uvicorn"):
+            return
+        level = record.levelname if record.levelname in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL") else "WARNING"
+        log.bind(logger=record.name).opt(exception=error).log(level, "{}", record.getMessage())
+
+
+class _Access(logging.Handler):
+    """Logs uvicorn's line for each request, without the query: keys and names stand there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record."""
+        client, method, path, version, status = record.args  # type: ignore[misc]
+        path = printable(str(path).partition("?")[0])
+        facts = {"client": client, "method": method, "path": path, "http_status": status}
+        log.bind(**facts).info('{} "{} {} HTTP/{}" {}', client, method, path, version, status)
+
+
+def _json_of(record: Any) -> str:
+    context = current_context.get()
+    fields = dict(record["extra"])
+    if context is not None:
+        fields = {
+            "run_id": context.run_id, "request_id": context.request_id, "trace_id": context.trace_id,
+            "deployment": context.deployment, **fields,
+        }  # fmt: skip
+    raised = record["exception"]
+    if raised is not None and raised.value is not None:
+        fields["exception"] = "".join(traceback.format_exception(raised.value))
+    return json_line(record["level"].name, record["message"], fields, record["time"])
+
+
+def _is_colored() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _is_answer(cause: BaseException | None) -> bool:

@@ -7,6 +7,7 @@ import click
 from hayhooks._version import __version__
 from hayhooks.cli.completion import completion
 from hayhooks.cli.connection import connection_options
+from hayhooks.cli.dev import dev
 from hayhooks.cli.keys import keys
 from hayhooks.cli.pipeline import pipeline
 from hayhooks.cli.run import run
@@ -27,6 +28,7 @@ def cli(context: click.Context) -> None:
 
 
 cli.add_command(run)
+cli.add_command(dev)
 cli.add_command(status)
 cli.add_command(pipeline)
 cli.add_command(keys)

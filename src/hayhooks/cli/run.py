@@ -26,6 +26,13 @@ import click
     help="Directory that wrappers may import from. [default: HAYHOOKS_ADDITIONAL_PYTHON_PATH, none]",
 )
 @click.option("--workers", "-w", type=click.IntRange(min=1), default=1, show_default=True, help="Server processes.")
+@click.option(
+    "--require",
+    multiple=True,
+    metavar="PATTERN",
+    help="Deployment that must be live for /health/ready; * and ? match. May be given several times. "
+    "[default: HAYHOOKS_REQUIRE, none]",
+)
 @click.option("--reload", "-r", is_flag=True, help="Deploy again what changes in the pipelines directory.")
 def run(
     host: str | None,
@@ -34,6 +41,7 @@ def run(
     root_path: str | None,
     additional_python_path: str | None,
     workers: int,
+    require: tuple[str, ...],
     reload: bool,
 ) -> None:
     """Run the server until it is stopped.
@@ -54,4 +62,5 @@ def run(
         additional_python_path=additional_python_path,
         workers=workers,
         reload=reload,
+        require=require,
     )

@@ -22,6 +22,17 @@ class Session:
 NO_SESSION = Session()
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """How the caller and others on the way name a request. Checked: both go into logs and answers as they are."""
+
+    request_id: str | None = None
+    trace_id: str | None = None  # 32 hex digits
+
+
+NO_TRACE = Trace()
+
+
 class RunContext:
     """One run, as the code inside it sees it; shared by the threads and tasks of that run."""
 
@@ -34,10 +45,12 @@ class RunContext:
         "headers",
         "is_cancelled",
         "report",
+        "request_id",
         "run_id",
         "session",
         "shows_sources",
         "streaming_components",
+        "trace_id",
         "usage",
         "version",
         "via",
@@ -54,8 +67,11 @@ class RunContext:
         headers: Sequence[tuple[bytes, bytes]] = (),
         files: FileStore | None = None,
         caller: Principal = ANONYMOUS,
+        trace: Trace = NO_TRACE,
     ) -> None:
-        self.run_id = run_id
+        self.run_id = run_id  # ours, and unique
+        self.request_id = trace.request_id or run_id  # what the caller knows it by
+        self.trace_id = trace.trace_id
         self.deployment = deployment
         self.version = version
         self.entry = entry

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, Protocol
 
 from hayhooks.core.bundle import Bundle
-from hayhooks.core.context import NO_SESSION, RunContext, Session
+from hayhooks.core.context import NO_SESSION, NO_TRACE, RunContext, Session, Trace
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.graph import Graph
 from hayhooks.core.principal import ANONYMOUS, Principal
@@ -42,6 +42,7 @@ class Call:
     headers: Sequence[tuple[bytes, bytes]] = ()
     session: Session = NO_SESSION
     caller: Principal = ANONYMOUS
+    trace: Trace = NO_TRACE
     # The answer of a chat hook is read as a stream from the start: what the code reports while it works goes out at
     # once. Such a run replies with a stream whatever the hook returns, and its failures come out of the stream.
     wants_stream: bool = False

@@ -22,6 +22,7 @@ class HayhooksError(Exception):
     """Base of every error that a caller may read; its text never holds internals."""
 
     kind: ClassVar[Kind] = "failed"
+    request_id: str | None = None  # of the run that it ended, so that its caller can name it
 
 
 class InvalidRequest(HayhooksError):
@@ -193,6 +194,23 @@ class Unavailable(HayhooksError):
     """The server is starting or stopping and takes no runs."""
 
     kind = "unavailable"
+
+
+class ServerStarting(Unavailable):
+    """Deployments are still being built."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is starting. Try again soon.")
+        self.retry_after_s = 1
+
+
+class ServerStopping(Unavailable):
+    """No run begins any more, and those under way are over."""
+
+    def __init__(self) -> None:
+        super().__init__("The server is stopping.")
+        self.retry_after_s = 1  # another one may be there by then
+        self.closes_connection = True
 
 
 class RunCancelled(BaseException):

@@ -17,6 +17,12 @@ RESERVED = frozenset(
 _NAME = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?")
 
 
+def printable(text: str, limit: int = 200) -> str:
+    """*text* of a caller's as it may stand in a log: what could begin a line, or hide or move text, is escaped."""
+    cut = text[:limit]
+    return cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+
+
 def check_name(name: str) -> str:
     """Return *name* when a deployment can have it.
 

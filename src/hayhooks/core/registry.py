@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from hayhooks.core.context import NO_SESSION, Session
 from hayhooks.core.deployment import Deployment
+from hayhooks.core.door import Door
 from hayhooks.core.errors import DeploymentBusy, DeploymentNotFound
 from hayhooks.core.trial import Trial
 
@@ -84,6 +85,7 @@ class Registry:
         self._live: dict[str, Live] = {}
         self._changes: dict[str, tuple[asyncio.Lock, list[None]]] = {}  # a lock and who holds or awaits it
         self.revision = 0  # grows with every change
+        self.door = Door()
 
     @property
     def deployments(self) -> Mapping[str, Deployment]:
@@ -111,7 +113,9 @@ class Registry:
 
         Raises:
             DeploymentNotFound: There is none.
+            ServerStopping: No run may begin any more.
         """
+        self.door.check()
         try:
             live = self._live[name]
         except KeyError:

@@ -4,12 +4,13 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
 from hayhooks.core.context import RunContext, Session
 from hayhooks.core.deployment import Call, Entry, Invocation, Stream
-from hayhooks.core.errors import EntryNotFound, HayhooksError, RunFailed, RunTimeout
+from hayhooks.core.errors import EntryNotFound, HayhooksError, RunFailed, RunTimeout, ServerStopping
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.files import FileStore
 from hayhooks.core.haystack.convert import usage_of
@@ -42,9 +43,12 @@ class Run:
         "_quotas",
         "_registry",
         "_timeout",
+        "began_s",
         "context",
         "entry",
         "entry_name",
+        "is_streamed",
+        "queued_s",
         "via",
     )
 
@@ -74,6 +78,8 @@ class Run:
         self._timeout: asyncio.Timeout | None = None
         self.entry_name = entry
         self.via = via
+        self.is_streamed = False  # its caller gets the answer as a stream
+        self.queued_s: float | None = None  # waited for a slot; None when it never got one
 
     async def __aenter__(self) -> "Run":
         caller = self._call.caller
@@ -88,30 +94,33 @@ class Run:
         except BaseException:
             self._leave_quota()
             raise
+        deployment = live.deployment
+        entry = deployment.entries.get(self.entry_name)
+        if entry is None:
+            live.release()
+            self._leave_quota()
+            raise EntryNotFound(self._name, self.entry_name)
+        self.entry: Entry = entry
+        call = self._call
+        self.context = RunContext(
+            f"{_process}{next(_serial):08x}", deployment.name, deployment.version, self.entry_name, self.via,
+            call.session, call.headers, self._files, call.caller, call.trace,
+        )  # fmt: skip
+        self.began_s = perf_counter()
+        self._registry.door.enter(self)
         try:
-            deployment = live.deployment
-            entry = deployment.entries.get(self.entry_name)
-            if entry is None:
-                raise EntryNotFound(self._name, self.entry_name)
-            self.entry: Entry = entry
-            self.context = RunContext(
-                f"{_process}{next(_serial):08x}", deployment.name, deployment.version, self.entry_name, self.via,
-                self._call.session, self._call.headers, self._files, self._call.caller,
-            )  # fmt: skip
             limits = deployment.limits
             if limits.run_timeout_s is not None:
                 # Waiting for a slot counts: to the caller it is the same wait.
                 self._timeout = asyncio.timeout(limits.run_timeout_s)
                 await self._timeout.__aenter__()
-            try:
-                await live.acquire_slot()
-            except BaseException as error:
-                await self._leave_timeout(type(error), error, error.__traceback__)
-                raise
-        except BaseException:
+            await live.acquire_slot()
+        except BaseException as error:
             live.release()
             self._leave_quota()
+            await self._end(error)
             raise
+        self.queued_s = perf_counter() - self.began_s
         return self
 
     @property
@@ -180,21 +189,7 @@ class Run:
             invocation.on_finished(self._release)
         else:
             self._release()
-        if self._listener is not None:
-            self._listener(self, error)
-        if self._timeout is None and self._live.trial is None:
-            return
-        try:
-            await self._leave_timeout(kind, error, trace)
-        except RunTimeout as late:
-            self._note(late)
-            raise
-        self._note(error)
-
-    def _note(self, error: BaseException | None) -> None:
-        """Count the run when its version is on trial."""
-        if self._live.trial is not None:
-            self._live.trial.note(self._live, error)
+        await self._end(error)
 
     def _release(self) -> None:
         self._live.release_slot()
@@ -206,17 +201,36 @@ class Run:
             self._quotas.leave(self._counted)
             self._counted = None
 
-    async def _leave_timeout(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._timeout is None:
-            return
-        timeout, self._timeout = self._timeout, None
+    async def _end(self, error: BaseException | None) -> None:
+        """Tell the listener how it ended; raise what the caller hears in the place of *error*, when that differs."""
+        self._registry.door.leave(self)
+        told = error
+        try:
+            if self._timeout is not None:
+                told = await self._leave_timeout(error)
+            if isinstance(told, asyncio.CancelledError) and self._registry.door.is_cleared:
+                told = ServerStopping()
+            if isinstance(told, HayhooksError):
+                told.request_id = self.context.request_id
+            if self._live.trial is not None and self.queued_s is not None:
+                self._live.trial.note(self._live, told)
+        finally:
+            if self._listener is not None:
+                self._listener(self, told)
+        if told is not error and told is not None:
+            raise told from None
+
+    async def _leave_timeout(self, error: BaseException | None) -> BaseException | None:
+        """What ended the run, which may have been its time-out."""
+        limit, self._timeout = self._timeout, None
+        if limit is None:
+            return error
         limit_s: Any = self._live.deployment.limits.run_timeout_s
         try:
-            await timeout.__aexit__(kind, error, trace)
+            await limit.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
         except TimeoutError:
-            raise RunTimeout(self._name, limit_s) from None
+            return RunTimeout(self._name, limit_s)
+        return error
 
     def _raise_if_ours(self, error: asyncio.CancelledError) -> None:
         """Let a cancellation of this task pass; one that the user's code raised of itself is a failure."""

@@ -153,6 +153,14 @@ class Runtime:
             self._hides = (self.revision, is_hiding)
         return self._hides[1]
 
+    def close_door(self) -> None:
+        """From now on no run begins and nothing is deployed: both raise ServerStopping. Runs under way go on."""
+        self._registry.door.is_closed = True
+
+    def clear(self) -> None:
+        """End the runs that are still under way, with ServerStopping."""
+        self._registry.door.clear()
+
     def run(self, name: str, entry: str, call: Call, *, via: str, chosen: Live | None = None) -> Run:
         """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told.
 
@@ -166,7 +174,8 @@ class Runtime:
         """Deploy everything that the store says should be live, at most *workers* at a time.
 
         One begins when the one before it has ended or is slow: what is built in a moment is built soonest one after
-        the other, as threads that compute stand in each other's way. What fails is left out and named in ``failures``.
+        the other, as threads that compute stand in each other's way. What fails is left out and named in ``failures``;
+        what has not begun when the door closes is left out, too.
         """
         await self._engine.start()
         found = await in_thread(self._store.find)
@@ -206,7 +215,9 @@ class Runtime:
         Raises:
             DeploymentExists: The name is live and *overwrite* is false.
             BuildFailed: The files do not make a deployment.
+            ServerStopping: It is too late.
         """
+        self._registry.door.check()
         return await self._whole(self._deploy(bundle, overwrite, save, check, cause))
 
     async def try_out(self, bundle: Bundle, *, overwrite: bool = False) -> Deployment:
@@ -233,6 +244,7 @@ class Runtime:
             BuildFailed: It cannot be built any more; what is live stays.
         """
         check_name(name)
+        self._registry.door.check()
         return await self._whole(self._rollback(name, version, check, cause))
 
     async def versions(self, name: str) -> Sequence[Version]:
@@ -247,7 +259,8 @@ class Runtime:
         return await in_thread(self._store.history, check_name(name))
 
     async def undeploy(self, name: str, *, cause: Cause = UNDEPLOYED) -> None:
-        """Take *name* out of service; its runs end on their own. Raises DeploymentNotFound."""
+        """Take *name* out of service; its runs end on their own. Raises DeploymentNotFound, ServerStopping."""
+        self._registry.door.check()
         await self._whole(self._undeploy(name, cause))
 
     async def follow(self, name: str, look: Callable[[], Bundle | None], *, cause: Cause | None = None) -> None:
@@ -366,7 +379,8 @@ class Runtime:
 
     async def _start_one(self, found: Found) -> None:
         async with self._registry.changing(found.name):
-            if found.name in self._registry.live:  # somebody deployed it while we were starting
+            # Somebody deployed it while we were starting, or the server stops before it has started.
+            if found.name in self._registry.live or self._registry.door.is_closed:
                 for bundle in (found.bundle, found.canary.bundle if found.canary else None):
                     if bundle is not None:
                         await in_thread(self._store.release, found.name, bundle.version)

@@ -1,5 +1,6 @@
 """Compose settings, store, engine and surfaces into one FastAPI app."""
 
+import asyncio
 import gc
 import os
 import sys
@@ -26,6 +27,7 @@ from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
 from hayhooks.server.guard import Guard, is_loopback
 from hayhooks.server.identities import Identities
+from hayhooks.server.life import Life
 from hayhooks.server.openapi import OpenAPI
 from hayhooks.server.reconcile import Reconciler, Shared, SharedStore, is_gone_worker
 from hayhooks.server.reload import following_directory
@@ -36,12 +38,12 @@ from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.keys import SQLiteKeys
 from hayhooks.store.responses import SQLiteResponses
-from hayhooks.surfaces import admin, canary, rest
+from hayhooks.surfaces import admin, canary, health, rest
 from hayhooks.surfaces import keys as keys_surface
 from hayhooks.surfaces._http import HTTPOptions, caller_of, refuse, send_bytes, send_json
 from hayhooks.surfaces.anthropic import surface as anthropic
 from hayhooks.surfaces.openai import surface as openai
-from hayhooks.telemetry import log, log_error, log_key, log_run
+from hayhooks.telemetry import log, log_error, log_key, run_listener
 
 _REFUSE = refuse(HTTPOptions())
 _FINISH_S = 5  # for background responses, after connections have had the graceful time-out
@@ -59,15 +61,18 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 class HayhooksApp(FastAPI):
     """FastAPI with our dispatch between the user's middleware and the user's routes.
 
-    *is_shared* says that other processes serve the same directories and must be followed.
+    *is_shared* says that other processes serve the same directories and must be followed. With *listens_early* the
+    lifespan begins before what is deployed at start has been built; ``life.start`` is the task that does it.
     """
 
-    def __init__(self, settings: AppSettings, *, is_shared: bool = False) -> None:
+    def __init__(self, settings: AppSettings, *, is_shared: bool = False, listens_early: bool = False) -> None:
         super().__init__(
             title="Hayhooks", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=_lifespan
         )
         self.hayhooks_settings = settings
         self.is_shared = is_shared
+        self.listens_early = listens_early
+        self.life = Life()
         self.runtime: Runtime | None = None
         self._documents = OpenAPI(
             lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
@@ -138,6 +143,14 @@ class HayhooksApp(FastAPI):
         dispatch.callers = callers
         dispatch.prefixes = {**prefixes, "openapi.json": Door(self._answer_openapi, _REFUSE)}
         dispatch.verbs = verbs
+        dispatch.is_starting = True
+
+    def be_ready(self) -> None:
+        """Begin to answer calls."""
+        assert self._dispatch is not None
+        self._dispatch.is_starting = False
+        if self.life.phase == "starting":
+            self.life.phase = "ready"
 
     async def _answer_openapi(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
@@ -170,8 +183,12 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     _extend_python_path(settings)
     directory = state_directory(settings)
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
-    count = settings.kept_versions
-    store = SharedStore(*where, Shared(directory), count) if app.is_shared else FollowedStore(*where, count)
+    count, only = settings.kept_versions, settings.only
+    store = (
+        SharedStore(*where, Shared(directory), kept_versions=count, only=only)
+        if app.is_shared
+        else FollowedStore(*where, kept_versions=count, only=only)
+    )
     reconciler = Reconciler(store) if isinstance(store, SharedStore) else None
     canary_reconciler = CanaryReconciler(store, directory) if isinstance(store, SharedStore) else None
     engine = InlineEngine(
@@ -191,7 +208,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         files=files,
         quotas=Quotas(),
         access=Access(settings.requires_login),
-        on_run_end=log_run,
+        on_run_end=run_listener(settings),
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
         on_canary_change=canary_reconciler.settle if canary_reconciler is not None else None,
@@ -236,11 +253,12 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         finish_s = min(settings.graceful_shutdown_timeout, _FINISH_S)
         kept = openai.Kept(responses, is_gone, app.is_shared, finish_s)
         openai_handlers = await stack.enter_async_context(openai.serve(runtime, options, kept, files, guard.check_kept))
+        serving_health = health.serve(runtime, lambda: app.life.phase, store.check, settings.require)
+        health_handler = await stack.enter_async_context(serving_health)
         begin_reloading = None
         if settings.reload:
-            watching = following_directory(runtime, store, Path(settings.pipelines_dir))
+            watching = following_directory(runtime, store, Path(settings.pipelines_dir), only=settings.only)
             begin_reloading = await stack.enter_async_context(watching)
-        await runtime.start(settings.startup_deploy_workers)
         refuse_rest, refuse_openai = refuse(options), openai.refuse(options)
         docs = Door(docs_app(title=app.title), refuse_rest)
         api = Door(openai_handlers["api"], refuse_openai)
@@ -254,17 +272,39 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             **{name: Door(admin_handlers[name], refuse_rest, guard.check_change, True) for name in admin.CHANGES},
             **{name: Door(handler, refuse_rest, guard.check_admin, True) for name, handler in keys_handlers.items()},
             canary.PREFIX: Door(canary_api, refuse_rest, canary.checking(guard.check_read, guard.check_change), True),
+            health.PREFIX: Door(health_handler, refuse_rest, guard.look, is_early=True),
         }
         verbs = {verb: Door(handler, refuse_rest) for verb, handler in rest_handlers.items()}
         app.open(runtime, callers, prefixes, {**verbs, "chat": Door(openai_handlers["chat"], refuse_openai)})
-        if reconciler is not None:
-            await stack.enter_async_context(reconciler.following(runtime))
-        if canary_reconciler is not None:
-            await stack.enter_async_context(canary_reconciler.following(runtime))
-        if begin_reloading is not None:
-            begin_reloading()
-        log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
-        yield
+
+        async def start() -> None:
+            await runtime.start(settings.startup_deploy_workers)
+            if reconciler is not None:
+                await stack.enter_async_context(reconciler.following(runtime))
+            if canary_reconciler is not None:
+                await stack.enter_async_context(canary_reconciler.following(runtime))
+            if begin_reloading is not None:
+                begin_reloading()
+            app.be_ready()
+            log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
+            for reason in health.not_live(settings.require, runtime.live, runtime.failures):
+                log.warning("Not ready: {}", reason)
+
+        if app.listens_early and not app.is_shared:  # what follows other workers is on the stack, and ends first
+            app.life.start = asyncio.ensure_future(start())
+            stack.push_async_callback(_finish, app.life.start, runtime)
+        else:
+            await start()
+        try:
+            yield
+        finally:
+            app.life.phase = "draining"
+
+
+async def _finish(start: "asyncio.Task[None]", runtime: Runtime) -> None:
+    """Let what is being built be finished, so that it can be closed; what is not begun is left."""
+    runtime.close_door()
+    await asyncio.wait([start])
 
 
 def _either(is_firsts: Callable[[Scope], bool], first: Door, other: Door) -> Door:

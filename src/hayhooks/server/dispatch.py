@@ -6,12 +6,12 @@ from typing import Any, Protocol
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hayhooks.core.errors import HayhooksError
+from hayhooks.core.errors import HayhooksError, ServerStarting
 from hayhooks.core.principal import ANONYMOUS, Principal
 from hayhooks.core.registry import Live
-from hayhooks.surfaces._http import CALLER
+from hayhooks.surfaces._http import CALLER, name_request
 
 Refuse = Callable[[BaseException, Scope, Send], Awaitable[None]]
 
@@ -26,6 +26,7 @@ class Door:
     refuse: Refuse
     check: Callable[[Scope], None] | None = None  # raises for those who may not pass; None: what answers decides
     is_closed: bool = False  # CORS never opens it
+    is_early: bool = False  # it answers before what is deployed is built
 
 
 class Callers(Protocol):
@@ -59,6 +60,7 @@ class Dispatch:
         self._nowhere = nowhere
         self._users = Door(inner, nowhere.refuse)
         self.callers: Callers | None = None  # None: nobody is known
+        self.is_starting = False  # what is deployed is not built yet: only early doors are open
         self.prefixes: Mapping[str, Door] = {}
         self.verbs: Mapping[str, Door] = {}
         self._cors = CORSMiddleware(self._forward, **cors)
@@ -107,6 +109,9 @@ class Dispatch:
         await self._enter(door, has_credentials, scope, receive, send)
 
     async def _enter(self, door: Door, has_credentials: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.is_starting and not door.is_early and door is not self._users:
+            await _refuse(door, ServerStarting(), scope, send)
+            return
         try:
             if has_credentials and self.callers is not None:
                 headers = scope["headers"]
@@ -119,7 +124,7 @@ class Dispatch:
             if door.check is not None:
                 door.check(scope)
         except HayhooksError as error:
-            await door.refuse(error, scope, send)
+            await _refuse(door, error, scope, send)
             return
         await door.app(scope, receive, send)
 
@@ -136,6 +141,15 @@ class Dispatch:
         if door is None:
             return True
         return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+
+async def _refuse(door: Door, error: HayhooksError, scope: Scope, send: Send) -> None:
+    async def named(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            name_request(message, scope)
+        await send(message)
+
+    await door.refuse(error, scope, named)
 
 
 def _head(route: Any) -> str | None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.types import Scope
 
 from hayhooks.core.access import HOW_TO_SEND
-from hayhooks.core.errors import Forbidden, Misdirected, Unauthorized
+from hayhooks.core.errors import Forbidden, HayhooksError, Misdirected, Unauthorized
 from hayhooks.core.principal import LOCAL
 from hayhooks.surfaces._http import CALLER, caller_of
 
@@ -73,6 +73,13 @@ class Guard:
         scope["may_manage"] = not self.needs_key and not _is_forwarded(headers) and not self._is_exposed(scope)
         if scope["may_manage"]:
             scope[CALLER] = LOCAL
+
+    def look(self, scope: Scope) -> None:
+        """Let everybody pass; the scope's ``may_manage`` says whether the caller may read names and reasons."""
+        try:
+            self.check_read(scope)
+        except HayhooksError:
+            scope["may_manage"] = False
 
     def check_kept(self, scope: Scope, is_upload: bool = False) -> None:
         """Let a request pass for what callers have left here: files, responses, conversations.

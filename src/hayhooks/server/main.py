@@ -1,10 +1,11 @@
 """Run the server: ``hayhooks run``."""
 
+import asyncio
 import os
-import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
@@ -14,11 +15,13 @@ from starlette.types import ASGIApp
 
 from hayhooks import settings as settings_module
 from hayhooks.server.app import HayhooksApp
+from hayhooks.server.dev import ways_to_call
+from hayhooks.server.drain import ENDING_S, drain
 from hayhooks.server.sockets import CannotListen, bind, cannot_listen
 from hayhooks.settings import AppSettings, InvalidSettings
-from hayhooks.telemetry import configure_logging, log
+from hayhooks.telemetry import configure_logging, flush_logs, log
 
-CLOSING_S = 10.0  # that teardowns may take, after runs have had the graceful time-out
+CLOSING_S = ENDING_S + 10.0  # that teardowns may take, after runs have had the graceful time-out and were ended
 
 
 def serve(
@@ -30,10 +33,14 @@ def serve(
     additional_python_path: str | None = None,
     workers: int = 1,
     reload: bool = False,
+    require: Sequence[str] = (),
+    state_dir: str | None = None,
+    only: str = "",
+    shows_calls: bool = False,
 ) -> None:
     """Serve until a signal says stop; None means as the settings say.
 
-    SIGTERM and SIGINT let runs finish for the graceful shutdown time-out; a second SIGINT stops at once.
+    SIGTERM and SIGINT let runs finish for the graceful shutdown time-out; a second one stops at once.
 
     Raises:
         SystemExit: With a message when a setting or the address cannot be used, or the server could not start.
@@ -45,6 +52,9 @@ def serve(
         "root_path": root_path,
         "additional_python_path": additional_python_path,
         "reload": reload or None,
+        "require": list(require) or None,
+        "state_dir": state_dir,
+        "only": only or None,
     }
     try:
         settings = prepare(given)
@@ -54,7 +64,15 @@ def serve(
 
             code = run_workers(given, settings, sockets, workers)
         else:
-            code = run_server(HayhooksApp(settings), settings, sockets, lambda: announce(settings, sockets))
+            app = HayhooksApp(settings, listens_early=True)
+
+            def on_ready() -> None:
+                announce(settings, sockets)
+                if shows_calls and app.runtime is not None:
+                    for line in ways_to_call(url_of(settings, sockets), app.runtime.deployments):
+                        log.info("{}", line)
+
+            code = run_server(app, settings, sockets, on_ready)
     except (InvalidSettings, CannotListen) as error:
         sys.exit(f"Error: {error}")
     sys.exit(code)
@@ -70,74 +88,138 @@ def prepare(given: dict[str, Any]) -> AppSettings:
 
 
 def run_server(
-    app: ASGIApp, settings: AppSettings, sockets: Sequence[socket.socket], on_listening: Callable[[], None]
+    app: HayhooksApp,
+    settings: AppSettings,
+    sockets: Sequence[socket.socket],
+    on_ready: Callable[[], None],
+    *,
+    is_worker: bool = False,
 ) -> int:
-    """Serve *app* on *sockets* until a signal says stop; the exit code. *on_listening* is called once it answers."""
+    """Serve *app* on *sockets* until a signal says stop; the exit code. *on_ready* is called once it serves all."""
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        log_level="warning",
-        access_log=False,
+        log_config=None,  # its warnings and access lines go the way of ours
+        log_level=None if settings.access_log else "warning",
+        access_log=settings.access_log,
         server_header=False,
         timeout_graceful_shutdown=settings.graceful_shutdown_timeout,
         timeout_keep_alive=75,
     )
-    server = ListeningServer(config, on_listening)
-    try:
-        server.run(list(sockets))
-    except KeyboardInterrupt:  # uvicorn passes the signal on when all is done
-        return 0
-    return 0 if server.started else 1
+    server = ListeningServer(config, app, on_ready, drain_delay_s=settings.drain_delay_s, is_worker=is_worker)
+    server.run(list(sockets))
+    return 0 if server.started and not server.has_failed else 1
+
+
+def url_of(settings: AppSettings, sockets: Sequence[socket.socket]) -> str:
+    """Where the server listens."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{sockets[0].getsockname()[1]}{settings.root_path}"
 
 
 def announce(settings: AppSettings, sockets: Sequence[socket.socket]) -> None:
     """Say in the log where the server listens."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    log.info("Listening on http://{}:{}{} (docs at /docs)", host, sockets[0].getsockname()[1], settings.root_path)
+    log.info("Listening on {} (docs at /docs)", url_of(settings, sockets))
 
 
 def run_app(app: ASGIApp, *, host: str | None = None, port: int | None = None) -> None:
     """Serve *app*, as ``create_app`` gives it, in this process; host and port default to the settings."""
     settings = settings_module.settings
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host or settings.host,
         port=settings.port if port is None else port,
         timeout_graceful_shutdown=settings.graceful_shutdown_timeout,
     )
+    server = uvicorn.Server(config)
+    if isinstance(app, HayhooksApp):
+        server = ListeningServer(config, app, drain_delay_s=settings.drain_delay_s)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        return
 
 
 class ListeningServer(uvicorn.Server):
-    """uvicorn that tells when it listens, and whose end nothing can hold up."""
+    """uvicorn that says when it is ready, lets runs finish when it stops, and whose end nothing can hold up.
 
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+    *is_worker* says that another process starts and stops it, and decides when it has to end at once.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: HayhooksApp,
+        on_ready: Callable[[], None] = lambda: None,
+        *,
+        drain_delay_s: float = 0.0,
+        is_worker: bool = False,
+    ) -> None:
         super().__init__(config)
-        self._on_listening = on_listening
+        self.has_failed = False
+        self._app = app
+        self._on_ready = on_ready
+        self._drain_delay_s = drain_delay_s
+        self._drains_at_s = 0.0
+        self._is_worker = is_worker
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell."""
+        """Listen, and say so once all is built."""
         try:
             await super().startup(sockets=sockets)
         except OSError as error:  # bound, but somebody else was first to listen
             await self.lifespan.shutdown()
             raise cannot_listen(self.config.host, self.config.port, error) from None
-        if self.started:
-            self._on_listening()
+        if self._app.life.start is not None:
+            self._app.life.start.add_done_callback(self._on_start)
+        elif self.started:
+            self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to stop now: the others may need some time to hear that no more calls should come here."""
+        is_over = await super().on_tick(counter)
+        return is_over and not (self.should_exit and time.monotonic() < self._drains_at_s)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no new calls, let those under way finish for a while, end the rest, close everything."""
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+        runtime = self._app.runtime
+        if runtime is not None:
+            runtime.close_door()
+        await drain(self.server_state, runtime, float(self.config.timeout_graceful_shutdown or 0))
+        await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; at once when asked a second time."""
-        if self.should_exit and sig == signal.SIGINT:
-            _end("Stopping at once", 130)
-        if not self.should_exit:
-            # Code of users' can refuse to end: a teardown(), a thread that some executor waits for, a setup().
-            limit_s = (self.config.timeout_graceful_shutdown or 0) + CLOSING_S
-            timer = threading.Timer(limit_s, _end, ("Not everything ended in time; stopping anyway", 1))
-            timer.daemon = True
-            timer.start()
-        super().handle_exit(sig, frame)
+        if self.should_exit:
+            if not self._is_worker:
+                _end("Stopping at once", 128 + sig)
+            return
+        # Code of users' can refuse to end: a teardown(), a thread that some executor waits for, a setup().
+        limit_s = self._drain_delay_s + (self.config.timeout_graceful_shutdown or 0) + CLOSING_S
+        timer = threading.Timer(limit_s, _end, ("Not everything ended in time; stopping anyway", 1))
+        timer.daemon = True
+        timer.start()
+        self._drains_at_s = time.monotonic() + self._drain_delay_s
+        self._app.life.phase = "draining"
+        self.should_exit = True
+
+    def _on_start(self, start: "asyncio.Task[None]") -> None:
+        error = None if start.cancelled() else start.exception()
+        if error is None:
+            if not self.should_exit:
+                self._on_ready()
+            return
+        log.opt(exception=error).critical("The server could not start")
+        self.has_failed = True
+        self.should_exit = True
 
 
 def _end(reason: str, code: int) -> None:
+    flush_logs()
     os.write(2, f"{reason}.\n".encode())  # not the logger: a signal may have come while it held its lock
     os._exit(code)

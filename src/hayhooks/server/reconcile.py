@@ -126,9 +126,11 @@ class SharedStore(FollowedStore):
         ignore: Sequence[str],
         on_error: Callable[[str, BaseException], None],
         shared: Shared,
+        *,
         kept_versions: int = KEPT_VERSIONS,
+        only: str = "",
     ) -> None:
-        super().__init__(pipelines_dir, state_dir, ignore, on_error, kept_versions)
+        super().__init__(pipelines_dir, state_dir, ignore, on_error, kept_versions=kept_versions, only=only)
         self.shared = shared
 
     def set_live(self, bundle: Bundle, *, save: bool, cause: Cause = DEPLOYED) -> None:

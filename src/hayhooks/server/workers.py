@@ -38,7 +38,7 @@ def run_workers(given: dict[str, Any], settings: AppSettings, sockets: Sequence[
     os.environ["HAYHOOKS_STATE_DIR"] = str(directory)
     # Once, not in every worker: what a crash has interrupted is finished, what it left is removed.
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
-    store = DiskStore(*where, settings.kept_versions)
+    store = DiskStore(*where, kept_versions=settings.kept_versions, only=settings.only)
     store.find()
     store.close()
     Shared.forget(directory)
@@ -107,7 +107,7 @@ class _Supervisor:
             self._on_end(worker)
             return
         self._ready.add(worker)
-        if not self._is_announced and len(self._ready) == self._count:
+        if not self._is_announced and not self._is_stopping and len(self._ready) == self._count:
             self._is_announced = True
             announce(self._settings, self._sockets)
 
@@ -131,18 +131,19 @@ class _Supervisor:
 
     def _on_signals(self, numbers: bytes) -> None:
         for number in numbers:
-            if self._is_stopping and number == signal.SIGINT:
-                self._kill()
-            elif number in (signal.SIGINT, signal.SIGTERM):
-                self._stop()
+            if number in (signal.SIGINT, signal.SIGTERM):
+                self._kill() if self._is_stopping else self._stop()
 
     def _stop(self) -> None:
         if self._is_stopping:
             return
         self._is_stopping = True
+        for sock in self._sockets:  # as long as one process has it open, callers queue up there in vain
+            sock.close()
         for worker in self._workers:
             worker.process.terminate()
-        timer = threading.Timer(self._settings.graceful_shutdown_timeout + CLOSING_S + _SLACK_S, self._kill)
+        runs_s = self._settings.drain_delay_s + self._settings.graceful_shutdown_timeout
+        timer = threading.Timer(runs_s + CLOSING_S + _SLACK_S, self._kill)
         timer.daemon = True
         timer.start()
 
@@ -156,7 +157,7 @@ def work(given: dict[str, Any], sockets: list[socket.socket], parent_life: Conne
     threading.Thread(target=_end_with, args=(parent_life,), daemon=True).start()
     settings = prepare(given)
     app = HayhooksApp(settings, is_shared=True)
-    sys.exit(run_server(app, settings, sockets, partial(tell_ready.send, True)))
+    sys.exit(run_server(app, settings, sockets, partial(tell_ready.send, True), is_worker=True))
 
 
 def _end_with(parent_life: Connection) -> None:

@@ -58,12 +58,14 @@ class DiskStore:
         state_dir: Path,
         ignore: Sequence[str] = (),
         on_error: Callable[[str, BaseException], None] | None = None,
+        *,
         kept_versions: int = KEPT_VERSIONS,
         max_gone_names: int = MAX_GONE_NAMES,
+        only: str = "",
     ) -> None:
         self._kept_versions = kept_versions
         self._max_gone_names = max_gone_names
-        self._shown = PipelinesDirectory(pipelines_dir.absolute(), ignore)
+        self._shown = PipelinesDirectory(pipelines_dir.absolute(), ignore, only)
         self._versions = Versions(state_dir.absolute() / "versions", self._grace_s)
         self._on_error = on_error or (lambda _what, _error: None)
         self._shown.path.mkdir(parents=True, exist_ok=True)
@@ -243,6 +245,10 @@ class DiskStore:
             except OSError as error:
                 raise _refused(bundle.name, error) from error
             yield Bundle(bundle.name, bundle.files, directory=place)
+
+    def check(self) -> None:
+        """Raise OSError when the state cannot be read."""
+        self._state.check()
 
     def close(self) -> None:
         """Close the databases."""

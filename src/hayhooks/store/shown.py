@@ -12,18 +12,21 @@ from hayhooks.store.files import remove_drafts, replace_file
 class PipelinesDirectory:
     """The deployments below *path*. Files that the server did not write are never changed or removed.
 
-    What it wrote is known to the caller as ``{path: SHA-256}``. Methods raise OSError when the disk refuses.
+    With *only* a scan sees that name alone. What it wrote is known to the caller as ``{path: SHA-256}``. Methods raise
+    OSError when the disk refuses.
     """
 
-    def __init__(self, path: Path, ignore: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, ignore: Sequence[str] = (), only: str = "") -> None:
         self.path = path
         self._ignore = tuple(ignore)
+        self._only = only
 
     def scan(self) -> dict[str, Path]:
         """Everything that is a deployment, by name."""
         names = {
             path.stem if path.suffix in YAML_SUFFIXES and path.is_file() else path.name for path in self.path.iterdir()
         }
+        names = names & {self._only} if self._only else names
         return {name: path for name in names if (path := self.find(name)) is not None}
 
     def find(self, name: str) -> Path | None:

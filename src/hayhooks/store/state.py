@@ -80,6 +80,11 @@ class State:
             if cause is not None:
                 history.append(database, record.name, record.version, cause)
 
+    def check(self) -> None:
+        """Read a little. Raises OSError when the database cannot be read."""
+        with self._using() as database:
+            database.execute("SELECT 1 FROM live LIMIT 1").fetchall()
+
     def forget(self, name: str) -> None:
         """Drop the row of *name*, not its history. Raises as ``set``."""
         with self._changing() as database:

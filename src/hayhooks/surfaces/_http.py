@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -11,8 +12,11 @@ from pydantic_core import to_jsonable_python
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hayhooks.core.errors import Forbidden, HayhooksError, InvalidRequest, Kind, RunFailed, TooLarge, Unavailable
+from hayhooks.core.context import NO_TRACE, Trace
+from hayhooks.core.errors import Forbidden, HayhooksError, InvalidRequest, Kind, RunFailed, ServerStopping, TooLarge
+from hayhooks.core.names import printable
 from hayhooks.core.principal import ANONYMOUS, Principal
+from hayhooks.core.run import Run
 
 Header = tuple[bytes, bytes]
 CALLER = "hayhooks.caller"  # in the scope of a request
@@ -32,6 +36,12 @@ STATUS: dict[Kind, int] = {
 }
 
 _BODILESS = (204, 205, 304)  # an HTTPException may have any status
+
+REQUEST_ID = b"x-request-id"
+# Both go into logs and headers of answers: what does not look like one is not taken.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@~-]{1,128}")
+# Source: W3C Trace Context, "traceparent Header Field Values"; later versions may append fields.
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 JSON: Header = (b"content-type", b"application/json")
 
@@ -71,6 +81,23 @@ def caller_of(scope: Scope) -> Principal:
     """Who calls, as the server found out before it handed the request on."""
     caller: Principal = scope.get(CALLER, ANONYMOUS)
     return caller
+
+
+def trace_of(scope: Scope) -> Trace:
+    """How the request is known to its caller: by its ``X-Request-ID`` and ``traceparent``, where they are valid."""
+    request_id = trace_id = None
+    for key, value in scope["headers"]:
+        if key == REQUEST_ID:
+            request_id = value.decode() if _REQUEST_ID.fullmatch(value) else None
+        elif key == b"traceparent":
+            match = _TRACEPARENT.fullmatch(value)
+            trace_id = match[1].decode() if match else None
+    return Trace(request_id, trace_id) if request_id or trace_id else NO_TRACE
+
+
+def request_id_header(run: Run) -> Header:
+    """The header by which an answer names its run: with the caller's id of the request when it gave one."""
+    return (REQUEST_ID, run.context.request_id.encode())
 
 
 def route_path(scope: Scope) -> str:
@@ -177,7 +204,7 @@ def error_body(error: BaseException, *, show_tracebacks: bool) -> tuple[int, dic
         detail: Any = own.detail  # FastAPI's takes any value
         if not isinstance(detail, str):
             detail = to_jsonable_python(detail, inf_nan_mode="null", fallback=str)
-        return own.status_code, {"detail": detail, "kind": kind}, http_headers(own)
+        return own.status_code, {"detail": detail, "kind": kind}, http_headers(own, error)
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(error.allowed)
         return 405, {"detail": f"Method not allowed. {error}", "kind": "invalid"}, [(b"allow", allowed.encode())]
@@ -203,11 +230,16 @@ def refuse(options: HTTPOptions) -> Callable[[BaseException, Scope, Send], Await
 
 
 def retry_headers(error: HayhooksError) -> list[Header]:
-    """Headers that tell a caller when to come back, or how to identify itself."""
+    """Headers that tell a caller when to come back, how to identify itself, and which run it was."""
+    headers: list[Header] = [(b"www-authenticate", b"Bearer")] if error.kind == "unauthorized" else []
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
-        return [(b"retry-after", b"%d" % retry_after_s)]
-    return [(b"www-authenticate", b"Bearer")] if error.kind == "unauthorized" else []
+        headers.append((b"retry-after", b"%d" % retry_after_s))
+    if getattr(error, "closes_connection", False):
+        headers.append((b"connection", b"close"))
+    if error.request_id is not None:
+        headers.append((REQUEST_ID, error.request_id.encode()))
+    return headers
 
 
 def user_http_exception(error: BaseException) -> HTTPException | None:
@@ -216,9 +248,13 @@ def user_http_exception(error: BaseException) -> HTTPException | None:
     return cause if isinstance(cause, HTTPException) else None
 
 
-def http_headers(error: HTTPException) -> list[Header]:
-    """The headers of an HTTPException."""
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()]
+def http_headers(own: HTTPException, error: BaseException) -> list[Header]:
+    """The headers of the user's HTTPException behind *error*, and which run it was."""
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (own.headers or {}).items()]
+    request_id = getattr(error, "request_id", None)
+    if request_id is not None and REQUEST_ID not in dict(headers):
+        headers.append((REQUEST_ID, request_id.encode()))
+    return headers
 
 
 def traceback_of(error: BaseException) -> str | None:
@@ -237,7 +273,10 @@ def errors_answered(
 
         async def watched(message: Message) -> None:
             nonlocal has_begun
-            has_begun = True
+            if not has_begun:
+                has_begun = True
+                if message.get("status", 200) >= 400:
+                    name_request(message, scope)
             await send(message)
 
         try:
@@ -248,15 +287,24 @@ def errors_answered(
             # uvicorn says why it cancels what outlives its patience; any other canceller wants to hear of it.
             if has_begun or "shutdown" not in str(error):
                 raise
-            await answer(Unavailable("The server is stopping."), send)
+            await answer(ServerStopping(), watched)
         except Exception as error:
             if not isinstance(error, (HayhooksError, HTTPException, MethodNotAllowed)):
-                log(f"{scope['method']} {scope['path'][:200]} failed", error)
+                log(f"{scope['method']} {printable(scope['path'])} failed", error)
             if has_begun:
                 raise
-            await answer(error, send)
+            await answer(error, watched)
 
     return guarded
+
+
+def name_request(message: Message, scope: Scope) -> None:
+    """Let an error that is no run's carry the id that the caller gave its request."""
+    headers = message.get("headers", ())
+    if all(name != REQUEST_ID for name, _ in headers):
+        request_id = trace_of(scope).request_id
+        if request_id is not None:
+            message["headers"] = [*headers, (REQUEST_ID, request_id.encode())]
 
 
 def _too_large(limit: int) -> TooLarge:

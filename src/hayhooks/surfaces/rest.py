@@ -23,10 +23,12 @@ from hayhooks.surfaces._http import (
     errors_answered,
     header,
     read_body,
+    request_id_header,
     require,
     require_json,
     send_bytes,
     send_json,
+    trace_of,
 )
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
@@ -62,6 +64,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
                     headers=scope["headers"],
                     session=session,
                     caller=caller_of(scope),
+                    trace=trace_of(scope),
                 )
                 run = runtime.run(name, "run_api", call, via=VIA, chosen=chosen)
                 await _answer(run, scope, receive, send, options)
@@ -69,7 +72,13 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         require_json(kind)
         body = await read_body(scope, receive, options.max_body_bytes)
         # The body is read before the run begins: a slow upload keeps no old version alive.
-        call = Call(body=body, headers=scope["headers"], session=session, caller=caller_of(scope))
+        call = Call(
+            body=body,
+            headers=scope["headers"],
+            session=session,
+            caller=caller_of(scope),
+            trace=trace_of(scope),
+        )
         run = runtime.run(name, "run_api", call, via=VIA, chosen=chosen)
         await _answer(run, scope, receive, send, options)
 
@@ -79,14 +88,11 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         require(scope, "POST")
         require_json(header(scope, b"content-type"))
         data = _json_object(await read_body(scope, receive, options.max_body_bytes))
-        call = Call(arguments={"data": data}, session=session_of(scope), caller=caller_of(scope))
-        async with (
-            cancel_on_disconnect(receive),
-            runtime.run(name, "run_pipeline", call, via=VIA) as run,
-        ):
+        call = Call(arguments={"data": data}, session=session_of(scope), caller=caller_of(scope), trace=trace_of(scope))
+        async with cancel_on_disconnect(receive), runtime.run(name, "run_pipeline", call, via=VIA) as run:
             reply = await run.reply()
             assert isinstance(reply, Result)
-            await send_bytes(send, 200, reply.json)
+            await send_bytes(send, 200, reply.json, JSON, (request_id_header(run),))
 
     async def fail(error: BaseException, send: Send) -> None:
         status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
@@ -102,15 +108,16 @@ async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options:
         # Watching begins before the run does: who leaves while it waits for a slot must not take one.
         async with cancel_on_disconnect(receive) as watching, run:
             reply = await run.reply()
-            run_id: Header = (b"x-request-id", run.context.run_id.encode())
+            request_id = request_id_header(run)
             if isinstance(reply, Result):
-                await send_bytes(send, 200, b'{"result":' + reply.json + b"}", JSON, (run_id,))
+                await send_bytes(send, 200, b'{"result":' + reply.json + b"}", JSON, (request_id,))
             elif isinstance(reply, Raw):
                 await _respond(run, reply.response, watching, scope, receive, send)
             else:
                 watching.start()
+                run.is_streamed = True
                 is_sse = reply.media == "sse"
-                stream = _sender(send, run_id, options, is_sse=is_sse)
+                stream = _sender(send, request_id, options, is_sse=is_sse)
                 write = _sse if is_sse else _text
                 async for events in run.stream(reply):
                     await stream.write(write(events))
@@ -126,8 +133,8 @@ async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options:
             stream.close()
 
 
-def _sender(send: Send, run_id: Header, options: HTTPOptions, *, is_sse: bool) -> StreamSender:
-    return StreamSender(send, (SSE if is_sse else TEXT, run_id), HEARTBEAT if is_sse else None, options.heartbeat_s)
+def _sender(send: Send, request_id: Header, options: HTTPOptions, *, is_sse: bool) -> StreamSender:
+    return StreamSender(send, (SSE if is_sse else TEXT, request_id), HEARTBEAT if is_sse else None, options.heartbeat_s)
 
 
 async def _respond(

@@ -7,6 +7,8 @@ from typing import Any
 from haystack.dataclasses import ChatMessage, FileContent, ImageContent, TextContent, ToolCall
 from loguru import logger
 
+from hayhooks.core.names import printable
+
 _DETAILS = ("auto", "high", "low")
 
 
@@ -98,7 +100,7 @@ def _content(part: Any) -> TextContent | ImageContent | FileContent | None:
         if kind == "input_audio":
             return _audio(_field(part, "input_audio"))
     except ValueError as error:
-        logger.warning("An {} that cannot be read is left out: {}", kind, error)
+        logger.warning("An {} that cannot be read is left out: {}", kind, printable(str(error)))
         return None
     logger.warning("A part of type {!r} in a message is left out.", kind)
     return None

@@ -12,6 +12,7 @@ from loguru import logger
 from hayhooks.core.haystack.platform import MAJOR, AsyncPipeline, is_pipeline
 from hayhooks.core.haystack.streaming_dispatch import install, own_callback, receiving
 from hayhooks.core.haystack.streaming_targets import StreamingComponents, Target, find_targets
+from hayhooks.core.names import printable
 
 _CALLBACK = "streaming_callback"
 
@@ -125,7 +126,7 @@ def by_component(pipeline: Any, data: Mapping[str, Any]) -> dict[str, dict[str, 
         if name in components and isinstance(value, Mapping):
             inputs[name].update(value)
     if unmatched:
-        logger.warning("No component takes these inputs, they are left out: {}.", ", ".join(unmatched))
+        logger.warning("No component takes these inputs, they are left out: {}.", printable(", ".join(unmatched)))
     return dict(inputs)
 
 

@@ -88,6 +88,17 @@ SCHEMAS: dict[str, Any] = {
         how={"enum": ["deploy", "rollback", "promote", "undeploy", "reload", "start"]},
     ),
     "Author": object_of(["id", "name"], id=STRING, name=STRING),
+    "Live": object_of(["status"], status={"const": "live"}),
+    "Readiness": object_of(
+        ["status", "reasons"],
+        status={"enum": ["ready", "not ready", "starting", "draining"]},
+        reasons={"type": "array", "items": STRING, "description": "Why it is not ready."},
+        failed={
+            "type": "object",
+            "additionalProperties": STRING,
+            "description": "What failed to load, and why; for those who may manage.",
+        },
+    ),
     "PipelineStatusResponse": object_of(["status", "pipeline"], status={"const": "Up!"}, pipeline=STRING),
     "PipelineFilesRequest": object_of(
         ["name", "files"],
@@ -171,6 +182,21 @@ def paths() -> dict[str, dict[str, Any]]:
                 json_answer(ref("DeploymentDetails")),
                 ERROR,
                 parameters=name_parameter(),
+            )
+        },
+        "/health/live": {
+            "get": operation("health_live", "status", "Whether the process answers", json_answer(ref("Live")), ERROR)
+        },
+        "/health/ready": {
+            "get": operation(
+                "health_ready",
+                "status",
+                "Whether calls should be sent here",
+                json_answer(ref("Readiness")),
+                {
+                    "503": json_answer(ref("Readiness"), "Not ready: starting, draining, or something is missing"),
+                    **ERROR,
+                },
             )
         },
         "/draw/{pipeline_name}": {

@@ -8,6 +8,7 @@ from typing import Any
 
 from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, HayhooksError, Kind
 from hayhooks.surfaces._http import (
+    REQUEST_ID,
     STATUS,
     Header,
     MethodNotAllowed,
@@ -38,19 +39,20 @@ def error_answer(
     status, message, headers = _told(error, show_tracebacks)
     kind = _TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
     body = {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
-    return status, body, [*headers, *request_headers(request_id)]
+    named = request_headers(request_id)
+    return status, body, [*(pair for pair in headers if pair[0] != REQUEST_ID), *named]
 
 
 def request_headers(request_id: str) -> tuple[Header, ...]:
     """The headers that name the request: the API's, and the one that all our answers have."""
-    return (b"request-id", request_id.encode()), (b"x-request-id", request_id.encode())
+    return (b"request-id", request_id.encode()), (REQUEST_ID, request_id.encode())
 
 
 def _told(error: BaseException, show_tracebacks: bool) -> tuple[int, str, list[Header]]:
     own = user_http_exception(error)
     if own is not None:
         detail = own.detail if isinstance(own.detail, str) else json.dumps(own.detail, default=str)
-        return own.status_code, detail, http_headers(own)
+        return own.status_code, detail, http_headers(own, error)
     if isinstance(error, MethodNotAllowed):
         return 405, f"Method not allowed. {error}", [(b"allow", ", ".join(error.allowed).encode())]
     if isinstance(error, (DeploymentNotFound, EntryNotFound)):

@@ -20,6 +20,7 @@ from hayhooks.surfaces._http import (
     require_json,
     send_bytes,
     send_json,
+    trace_of,
 )
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
@@ -53,6 +54,7 @@ class Messages:
             headers=scope["headers"],
             session=session,
             caller=caller_of(scope),
+            trace=trace_of(scope),
         )
         heard = Heard(
             runs_own_tools=chosen.deployment.runs_own_tools,
@@ -70,7 +72,8 @@ class Messages:
         request, _ = read_request(await self._body(scope, receive), CountRequest)
         self._choose(request.model, scope)
         tokens = estimated_tokens(chat_messages(request), chat_tools(request.tools or ()))
-        await send_json(send, 200, {"input_tokens": tokens}, request_headers(new_request_id()))
+        request_id = trace_of(scope).request_id or new_request_id()
+        await send_json(send, 200, {"input_tokens": tokens}, request_headers(request_id))
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         require(scope, "POST")
@@ -87,7 +90,7 @@ class Messages:
         request_id = ""
         try:
             async with cancel_on_disconnect(receive), run:
-                request_id = run.context.run_id
+                request_id = run.context.request_id
                 async for events in run.batches():
                     fold.add(events)
                 await send_bytes(send, 200, fold.body(), headers=request_headers(request_id))
@@ -99,7 +102,8 @@ class Messages:
         sender: StreamSender | None = None
         try:
             async with cancel_on_disconnect(receive) as watching, run:
-                request_id = run.context.run_id
+                request_id = run.context.request_id
+                run.is_streamed = True
                 headers = (SSE, *request_headers(request_id))
                 sender = StreamSender(send, headers, PING, self._options.heartbeat_s)
                 watching.start()
@@ -125,7 +129,7 @@ class Messages:
     async def _refuse(self, error: HayhooksError, request_id: str, send: Send) -> None:
         """Answer with *error*, under the id of the run when there was one: the log has it."""
         status, answer, headers = error_answer(
-            error, request_id or new_request_id(), show_tracebacks=self._options.show_tracebacks
+            error, error.request_id or request_id or new_request_id(), show_tracebacks=self._options.show_tracebacks
         )
         await send_json(send, status, answer, headers)
 

@@ -18,6 +18,7 @@ from hayhooks.surfaces._http import (
     require,
     route_path,
     send_json,
+    trace_of,
 )
 from hayhooks.surfaces.anthropic.errors import error_answer, request_headers
 from hayhooks.surfaces.anthropic.messages import Messages, new_request_id
@@ -56,17 +57,20 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[ASGIApp
                 await messages.count_tokens(scope, receive, send)
             elif path == "/models":
                 require(scope, "GET", "HEAD")
-                await _send(send, list_models(runtime, caller_of(scope), scope["query_string"]))
+                await _send(send, list_models(runtime, caller_of(scope), scope["query_string"]), scope)
             elif path.startswith("/models/"):
                 require(scope, "GET", "HEAD")
-                await _send(send, get_model(runtime, caller_of(scope), unquote(path.removeprefix("/models/"))))
+                await _send(send, get_model(runtime, caller_of(scope), unquote(path.removeprefix("/models/"))), scope)
             else:
                 raise UnknownPath(scope["path"])
         except (HayhooksError, MethodNotAllowed) as error:
-            await fail(error, send)
+            await answer(error, trace_of(scope).request_id or new_request_id(), send)
 
     async def fail(error: BaseException, send: Send) -> None:
-        status, body, headers = error_answer(error, new_request_id(), show_tracebacks=options.show_tracebacks)
+        await answer(error, getattr(error, "request_id", None) or new_request_id(), send)
+
+    async def answer(error: BaseException, request_id: str, send: Send) -> None:
+        status, body, headers = error_answer(error, request_id, show_tracebacks=options.show_tracebacks)
         await send_json(send, status, body, headers)
 
     yield errors_answered(api, fail, _log)
@@ -75,8 +79,9 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[ASGIApp
 def refuse(options: HTTPOptions) -> Callable[[BaseException, Scope, Send], Awaitable[None]]:
     """What answers with an error in this API's shape."""
 
-    async def answer(error: BaseException, _scope: Scope, send: Send) -> None:
-        status, body, headers = error_answer(error, new_request_id(), show_tracebacks=options.show_tracebacks)
+    async def answer(error: BaseException, scope: Scope, send: Send) -> None:
+        request_id = trace_of(scope).request_id or new_request_id()
+        status, body, headers = error_answer(error, request_id, show_tracebacks=options.show_tracebacks)
         await send_json(send, status, body, headers)
 
     return answer
@@ -91,8 +96,8 @@ class UnknownPath(HayhooksError):
         super().__init__(f"Unknown path {path[:200]!r}.")
 
 
-async def _send(send: Send, body: dict[str, object]) -> None:
-    await send_json(send, 200, body, request_headers(new_request_id()))
+async def _send(send: Send, body: dict[str, object], scope: Scope) -> None:
+    await send_json(send, 200, body, request_headers(trace_of(scope).request_id or new_request_id()))
 
 
 def _log(what: str, error: BaseException) -> None:

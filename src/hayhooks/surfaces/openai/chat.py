@@ -17,10 +17,12 @@ from hayhooks.surfaces._http import (
     caller_of,
     header,
     read_body,
+    request_id_header,
     require,
     require_json,
     send_bytes,
     send_json,
+    trace_of,
 )
 from hayhooks.surfaces._json import invalid, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
@@ -77,6 +79,7 @@ class Chat:
                 headers=scope["headers"],
                 session=session,
                 caller=caller_of(scope),
+                trace=trace_of(scope),
                 wants_stream=body["stream"],
             )
             run = self._runtime.run(model, ENTRY, call, via=VIA, chosen=chosen)
@@ -117,6 +120,7 @@ class Chat:
                 headers=scope["headers"],
                 session=session_of(scope, body),
                 caller=caller_of(scope),
+                trace=trace_of(scope),
             )
             running = self._runtime.run(chosen.deployment.name, TASK_ENTRY, call, via=VIA, chosen=chosen)
             async with cancel_on_disconnect(receive), running as run:
@@ -137,15 +141,14 @@ class Chat:
                     await events[0].response(scope, receive, send)
                     return
                 fold.add(events)
-            headers = ((b"x-request-id", run.context.run_id.encode()),)
-            await send_bytes(send, 200, fold.body(), headers=headers)
+            await send_bytes(send, 200, fold.body(), headers=(request_id_header(run),))
 
     async def _stream(self, run: Run, fold: Chunked, receive: Receive, send: Send) -> None:
         sender: StreamSender | None = None
         try:
             async with cancel_on_disconnect(receive) as watching, run:
-                run_id: Header = (b"x-request-id", run.context.run_id.encode())
-                sender = StreamSender(send, (SSE, run_id), HEARTBEAT, self._options.heartbeat_s)
+                run.is_streamed = True
+                sender = StreamSender(send, (SSE, request_id_header(run)), HEARTBEAT, self._options.heartbeat_s)
                 watching.start()
                 async for events in run.batches():
                     await sender.write(fold.frames(events))

@@ -15,7 +15,17 @@ from hayhooks.core.errors import EntryNotFound, RunFailed
 from hayhooks.core.events import Raw, Usage, Vectors
 from hayhooks.core.haystack.arrays import Typecode, little_floats, numbers
 from hayhooks.core.runtime import Runtime
-from hayhooks.surfaces._http import HTTPOptions, caller_of, header, read_body, require, require_json, send_bytes
+from hayhooks.surfaces._http import (
+    HTTPOptions,
+    caller_of,
+    header,
+    read_body,
+    request_id_header,
+    require,
+    require_json,
+    send_bytes,
+    trace_of,
+)
 from hayhooks.surfaces._json import invalid, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
@@ -48,6 +58,7 @@ class Embeddings:
             headers=scope["headers"],
             session=session,
             caller=caller_of(scope),
+            trace=trace_of(scope),
         )
         running = self._runtime.run(model, ENTRY, call, via=VIA, chosen=chosen)
         vectors: Vectors | None = None
@@ -71,7 +82,7 @@ class Embeddings:
             args = (model, vectors, vectors.usage or usage, is_base64)
             is_much = sum(map(len, vectors.items)) > _MUCH
             answer = await in_thread(embeddings_body, *args) if is_much else embeddings_body(*args)
-            await send_bytes(send, 200, answer, headers=((b"x-request-id", run.context.run_id.encode()),))
+            await send_bytes(send, 200, answer, headers=(request_id_header(run),))
 
 
 def read_embeddings_body(body: bytes) -> tuple[dict[str, Any], list[Any]]:

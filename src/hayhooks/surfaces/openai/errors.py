@@ -60,7 +60,7 @@ def error_answer(error: BaseException, *, show_tracebacks: bool) -> tuple[int, d
         detail = own.detail if isinstance(own.detail, str) else json.dumps(own.detail, default=str)
         default = "server_error" if own.status_code >= 500 else "invalid_request_error"
         kind = _TYPES_BY_STATUS.get(own.status_code, default)
-        return own.status_code, error_object(detail, kind, None), http_headers(own)
+        return own.status_code, error_object(detail, kind, None), http_headers(own, error)
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(error.allowed).encode()
         return 405, error_object(str(error), "invalid_request_error", "method_not_allowed"), [(b"allow", allowed)]

@@ -23,7 +23,16 @@ from hayhooks.core.principal import Principal
 from hayhooks.core.registry import Live
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._forms import read_form
-from hayhooks.surfaces._http import Header, HTTPOptions, caller_of, header, require, send_json
+from hayhooks.surfaces._http import (
+    Header,
+    HTTPOptions,
+    caller_of,
+    header,
+    request_id_header,
+    require,
+    send_json,
+    trace_of,
+)
 from hayhooks.surfaces._json import invalid
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
@@ -157,6 +166,7 @@ class Files:
             headers=scope["headers"],
             session=session,
             caller=caller_of(scope),
+            trace=trace_of(scope),
         )
         running = self._runtime.run(name, ENTRY, call, via=VIA, chosen=chosen)
         async with cancel_on_disconnect(receive), running as run:
@@ -167,7 +177,7 @@ class Files:
             given = msgspec.json.decode(reply.json) if isinstance(reply, Result) else None
             if not isinstance(given, dict):
                 raise RunFailed(name) from TypeError(f"{ENTRY} must return a dict, the fields of a FileObject.")
-            await send_json(send, 200, _completed(given, file), ((b"x-request-id", run.context.run_id.encode()),))
+            await send_json(send, 200, _completed(given, file), (request_id_header(run),))
 
     async def _list(self, scope: Scope, send: Send) -> None:
         query = _query(scope)

@@ -14,17 +14,18 @@ from hayhooks.core.responses import KeptResponse
 from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import (
-    Header,
     HTTPOptions,
     MethodNotAllowed,
     caller_of,
     header,
     read_body,
+    request_id_header,
     require,
     require_json,
     route_path,
     send_bytes,
     send_json,
+    trace_of,
 )
 from hayhooks.surfaces._json import json_bytes, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
@@ -124,7 +125,7 @@ class Responses:
 
     async def _whole(self, run: Run, turn: Turn, fold: Fold, scope: Scope, receive: Receive, send: Send) -> None:
         async with cancel_on_disconnect(receive) as watching, run:
-            run_id: Header = (b"x-request-id", run.context.run_id.encode())
+            request_id = request_id_header(run)
             async for events in run.batches():
                 if events and isinstance(events[0], Raw):
                     await events[0].response(scope, receive, send)
@@ -134,7 +135,7 @@ class Responses:
             return
         fold.end()
         response = await self._memory.keep(turn, fold.response, is_new=True)
-        await send_bytes(send, 200, json_bytes(response), headers=(run_id,))
+        await send_bytes(send, 200, json_bytes(response), headers=(request_id,))
 
     async def _stream(self, run: Run, turn: Turn, fold: Fold, receive: Receive, send: Send) -> None:
         sender: StreamSender | None = None
@@ -142,8 +143,8 @@ class Responses:
         unexpected: Exception | None = None
         try:
             async with cancel_on_disconnect(receive) as watching, run:
-                run_id: Header = (b"x-request-id", run.context.run_id.encode())
-                sender = StreamSender(send, (SSE, run_id), HEARTBEAT, self._options.heartbeat_s)
+                run.is_streamed = True
+                sender = StreamSender(send, (SSE, request_id_header(run)), HEARTBEAT, self._options.heartbeat_s)
                 watching.start()
                 async for events in run.batches():
                     frames = fold.add(events)
@@ -251,5 +252,6 @@ def _call(body: dict[str, Any], turn: Turn, entry: str, scope: Scope) -> Call:
         headers=scope["headers"],
         session=turn.session,
         caller=caller_of(scope),
+        trace=trace_of(scope),
         wants_stream=body["stream"] or body["background"],
     )

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks.core.deployment import Deployment
 from hayhooks.core.errors import DeploymentNotFound, HayhooksError, RunFailed
 from hayhooks.core.files import FileStore
+from hayhooks.core.names import printable
 from hayhooks.core.principal import Principal
 from hayhooks.core.responses import ResponseStore
 from hayhooks.core.runtime import Runtime
@@ -102,7 +103,7 @@ async def serve(
                 await send_json(send, 404, error_object(message, "invalid_request_error", "unknown_url"))
         except (HayhooksError, MethodNotAllowed) as error:
             if isinstance(error, HayhooksError) and error.kind == "failed" and not isinstance(error, RunFailed):
-                _log(f"{scope['method']} {scope['path'][:200]} failed", error)  # the store's; runs log themselves
+                _log(f"{scope['method']} {printable(scope['path'])} failed", error)  # the store's; runs log themselves
             status, body, headers = error_answer(error, show_tracebacks=options.show_tracebacks)
             await send_json(send, status, body, headers)
 

@@ -1,0 +1,61 @@
+"""The end of a server's connections: calls under way finish, those that take too long get a proper end."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.server import ServerState
+
+from hayhooks.core.runtime import Runtime
+from hayhooks.telemetry import log
+
+# A caller that has just been answered may be sending its next request: it is told that the server stops.
+LINGER_S = 1.0
+_END_S = 2.0  # for runs that were ended to say so to their callers
+_LEAVE_S = 1.0  # for what does not even react to that, and then for callers to read the last bytes
+ENDING_S = _END_S + 2 * _LEAVE_S
+_LOOK_S = 0.02
+
+
+async def drain(state: ServerState, runtime: Runtime | None, timeout_s: float) -> None:
+    """Return when all connections are closed, at the latest ``timeout_s + ENDING_S`` seconds from now.
+
+    The door for runs is closed already. Runs that have not ended after *timeout_s* are ended; their protocols say so.
+    """
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    while state.connections or state.tasks:
+        now_s = loop.time()
+        for connection in list(state.connections):
+            if _is_busy(connection) or now_s >= began_s + LINGER_S or not _is_recent(connection, now_s):
+                connection.shutdown()  # at once, or when it has been answered
+        if now_s >= began_s + timeout_s and (state.tasks or now_s >= began_s + LINGER_S):
+            break
+        await asyncio.sleep(_LOOK_S)
+    if state.tasks:
+        log.warning("{} requests did not end in {:g} s and are ended", len(state.tasks), timeout_s)
+        if runtime is not None:
+            runtime.clear()
+            await asyncio.wait(list(state.tasks), timeout=_END_S)
+        if state.tasks:
+            left = list(state.tasks)
+            for task in left:
+                task.cancel("shutdown")  # the word by which an answer that has not begun is still given
+            await asyncio.wait(left, timeout=_LEAVE_S)
+    for connection in list(state.connections):
+        connection.shutdown()
+    for _ in range(int(_LEAVE_S / _LOOK_S)):
+        if not state.connections:
+            return
+        await asyncio.sleep(_LOOK_S)
+
+
+def _is_busy(connection: Any) -> bool:
+    """Whether a request is being answered; always, for what is not HTTP."""
+    cycle = getattr(connection, "cycle", connection)
+    return cycle is not None and not getattr(cycle, "response_complete", False)
+
+
+def _is_recent(connection: Any, now_s: float) -> bool:
+    """Whether it was opened, or last answered, a moment ago."""
+    timer = getattr(connection, "timeout_keep_alive_task", None)
+    return timer is None or timer.when() - connection.timeout_keep_alive > now_s - LINGER_S
