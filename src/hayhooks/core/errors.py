@@ -159,6 +159,16 @@ class Unavailable(HayhooksError):
     kind = "unavailable"
 
 
+class Overloaded(HayhooksError):
+    """The whole server has as much to do as it can, whichever deployment is called."""
+
+    kind = "unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.retry_after_s = 1
+
+
 class RunCancelled(BaseException):
     """Raised inside a run whose caller has left.
 

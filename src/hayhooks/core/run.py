@@ -13,6 +13,7 @@ from hayhooks.core.errors import EntryNotFound, HayhooksError, RunFailed, RunTim
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.files import FileStore
 from hayhooks.core.haystack.convert import usage_of
+from hayhooks.core.load import Load
 from hayhooks.core.registry import Live, Registry
 
 _process = os.urandom(4).hex()
@@ -32,6 +33,7 @@ class Run:
         "_invocation",
         "_listener",
         "_live",
+        "_load",
         "_name",
         "_registry",
         "_timeout",
@@ -50,8 +52,10 @@ class Run:
         via: str,
         listener: Callable[["Run", BaseException | None], None] | None = None,
         files: FileStore | None = None,
+        load: Load | None = None,
     ) -> None:
         self._registry = registry
+        self._load = load or Load()
         self._name = name
         self._call = call
         self._listener = listener
@@ -63,6 +67,11 @@ class Run:
 
     async def __aenter__(self) -> "Run":
         live = self._live = self._registry.lease(self._name)
+        try:
+            self._load.enter(self._name)
+        except BaseException:
+            live.release()
+            raise
         try:
             deployment = live.deployment
             entry = deployment.entries.get(self.entry_name)
@@ -84,6 +93,7 @@ class Run:
                 await self._leave_timeout(type(error), error, error.__traceback__)
                 raise
         except BaseException:
+            self._load.leave()
             live.release()
             raise
         return self
@@ -159,6 +169,7 @@ class Run:
         await self._leave_timeout(kind, error, trace)
 
     def _release(self) -> None:
+        self._load.leave()
         self._live.release_slot()
         self._live.release()
 

@@ -10,6 +10,7 @@ from hayhooks.core.bundle import Bundle
 from hayhooks.core.deployment import Call, Deployment, Engine
 from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFound, HayhooksError
 from hayhooks.core.files import FileStore
+from hayhooks.core.load import Load
 from hayhooks.core.names import check_name
 from hayhooks.core.registry import Live, Registry
 from hayhooks.core.run import Run
@@ -24,7 +25,7 @@ class Runtime:
 
     *on_run_end* is told of every run and what ended it; *on_error* of what no caller waits for. *on_change* is told
     of each deploy (name, version) and undeploy (name, None) that was asked for here, before the caller is answered.
-    Runs read from *files* what callers have uploaded.
+    Runs read from *files* what callers have uploaded. *load* decides whether there can be one more.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Runtime:
         engine: Engine,
         *,
         files: FileStore | None = None,
+        load: Load | None = None,
         on_run_end: RunListener | None = None,
         on_error: Callable[[str, BaseException], None] | None = None,
         on_change: Callable[[str, str | None], Awaitable[None]] | None = None,
@@ -41,6 +43,7 @@ class Runtime:
         self._store = store
         self._engine = engine
         self._files = files
+        self._load = load or Load()
         self._on_run_end = on_run_end
         self._on_error = on_error or (lambda _what, _error: None)
         self._on_change = on_change
@@ -73,7 +76,7 @@ class Runtime:
 
     def run(self, name: str, entry: str, call: Call, *, via: str) -> Run:
         """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told."""
-        return Run(self._registry, name, entry, call, via, self._on_run_end, self._files)
+        return Run(self._registry, name, entry, call, via, self._on_run_end, self._files, self._load)
 
     async def start(self, workers: int = 4) -> None:
         """Deploy everything that the store says should be live, *workers* at a time.

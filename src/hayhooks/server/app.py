@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks import settings as settings_module
 from hayhooks._version import __version__
 from hayhooks.core.deployment import Limits
+from hayhooks.core.load import Load, LoadLimits
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
 from hayhooks.server.dispatch import Dispatch
@@ -60,6 +61,7 @@ class HayhooksApp(FastAPI):
         self.hayhooks_settings = settings
         self.is_shared = is_shared
         self.runtime: Runtime | None = None
+        self.load = Load(LoadLimits(settings.max_total_runs, settings.max_total_streams, settings.max_delay_s))
         self._documents = OpenAPI(
             lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
             super().openapi,
@@ -158,10 +160,13 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         max_file_bytes=settings.files_max_file_bytes,
         max_total_bytes=settings.files_max_total_bytes,
     )
+    load = app.load
+    load.delay_s, load.limit_waiting = engine.delay_s, engine.limit_waiting
     runtime = Runtime(
         store,
         engine,
         files=files,
+        load=load,
         on_run_end=log_run,
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
@@ -172,6 +177,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         heartbeat_s=settings.heartbeat_s,
         show_tracebacks=settings.show_tracebacks,
         events=settings.events,
+        load=load,
     )
     guard = Guard(
         admin_key=settings.admin_key.get_secret_value() if settings.admin_key else None,

@@ -4,7 +4,7 @@ import asyncio
 import json
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic_core import to_jsonable_python
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hayhooks.core.errors import HayhooksError, InvalidRequest, Kind, RunFailed, TooLarge, Unavailable
+from hayhooks.core.load import Load
 from hayhooks.core.principal import ANONYMOUS, Principal
 
 Header = tuple[bytes, bytes]
@@ -44,6 +45,7 @@ class HTTPOptions:
     heartbeat_s: float = 15.0
     show_tracebacks: bool = False
     events: Literal["auto", "chunk", "bare", "off"] = "auto"  # their form in chat streams whose caller names none
+    load: Load = field(default_factory=Load)
 
 
 class MethodNotAllowed(Exception):

@@ -120,7 +120,7 @@ async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options:
 
 
 def _sender(send: Send, run_id: Header, options: HTTPOptions, *, is_sse: bool) -> StreamSender:
-    return StreamSender(send, (SSE if is_sse else TEXT, run_id), HEARTBEAT if is_sse else None, options.heartbeat_s)
+    return StreamSender(send, (SSE if is_sse else TEXT, run_id), options, HEARTBEAT if is_sse else None)
 
 
 async def _respond(

@@ -98,7 +98,7 @@ class Messages:
             async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, ENTRY, call, via=VIA) as run:
                 request_id = run.context.run_id
                 headers = (SSE, *request_headers(request_id))
-                sender = StreamSender(send, headers, PING, self._options.heartbeat_s)
+                sender = StreamSender(send, headers, self._options, PING)
                 watching.start()
                 async for events in run.batches():
                     await sender.write(fold.frames(events))

@@ -146,7 +146,7 @@ class Chat:
         try:
             async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, ENTRY, call, via=VIA) as run:
                 run_id: Header = (b"x-request-id", run.context.run_id.encode())
-                sender = StreamSender(send, (SSE, run_id), HEARTBEAT, self._options.heartbeat_s)
+                sender = StreamSender(send, (SSE, run_id), self._options, HEARTBEAT)
                 watching.start()
                 async for events in run.batches():
                     await sender.write(fold.frames(events))

@@ -143,7 +143,7 @@ class Responses:
         try:
             async with cancel_on_disconnect(receive) as watching, self._runtime.run(name, entry, call, via=VIA) as run:
                 run_id: Header = (b"x-request-id", run.context.run_id.encode())
-                sender = StreamSender(send, (SSE, run_id), HEARTBEAT, self._options.heartbeat_s)
+                sender = StreamSender(send, (SSE, run_id), self._options, HEARTBEAT)
                 watching.start()
                 async for events in run.batches():
                     frames = fold.add(events)
@@ -176,7 +176,7 @@ class Responses:
 
     async def _follow(self, log: Any, receive: Receive, send: Send) -> None:
         """Send events as they come; a caller who leaves stops nothing but this."""
-        sender = StreamSender(send, (SSE,), HEARTBEAT, self._options.heartbeat_s)
+        sender = StreamSender(send, (SSE,), self._options, HEARTBEAT)
         try:
             async with cancel_on_disconnect(receive) as watching:
                 watching.start()
@@ -204,7 +204,7 @@ class Responses:
             message = f"Response '{response_id}' is being streamed {where}. Ask again without 'stream'."
             raise Refused(400, message, "response_not_attachable", "stream")
         events = events_after(kept.events or replayed(msgspec.json.decode(kept.response)), 0, after)
-        sender = StreamSender(send, (SSE,))
+        sender = StreamSender(send, (SSE,), self._options)
         await sender.end(events)
 
     async def _delete(self, response_id: str, send: Send) -> None:
