@@ -13,9 +13,13 @@ Kind = Literal[
     "forbidden",
     "unauthorized",
     "too_large",
+    "unsupported",  # the body is encoded in a way that is not undone here
     "misdirected",  # the Host header names a server that this is not
     "unavailable",  # starting or stopping
 ]
+
+
+_SHOWN = 120  # characters of a name that the caller made up; names that exist are shorter
 
 
 class HayhooksError(Exception):
@@ -64,6 +68,7 @@ class DeploymentNotFound(HayhooksError):
     kind = "not_found"
 
     def __init__(self, name: str) -> None:
+        name = name[:_SHOWN]
         super().__init__(f"No deployment named {name!r}.")
         self.name = name
 
@@ -133,6 +138,15 @@ class TooLarge(HayhooksError):
     """The request, or a part of it, is larger than allowed."""
 
     kind = "too_large"
+
+
+class UnsupportedEncoding(HayhooksError):
+    """The body is compressed: a small one could become as large as it likes."""
+
+    kind = "unsupported"
+
+    def __init__(self) -> None:
+        super().__init__("Send the body without Content-Encoding.")
 
 
 class Unauthorized(HayhooksError):

@@ -12,6 +12,7 @@ _FEW = 64  # callers, with whom a server is busy and not overloaded
 _CALM_LOOKS = 20
 _LESS, _MORE = 0.9, 1.05  # how the rate follows in the time of a look: it falls faster than it grows, as TCP's does
 _LEAST_RATE = 10.0  # runs per second
+_MOST_SHARES = 1000
 _SHARE_S = 1.0  # over which the shares of deployments are counted
 
 
@@ -107,14 +108,16 @@ class Load:
         now = time.monotonic()
         if now - self._shared_at >= _SHARE_S:
             self._shared_at = now
-            # What was asked for in the last period still counts as asking.
+            # Who was admitted in the last period still has a share.
             self._admitted = dict.fromkeys((known for known, count in self._admitted.items() if count), 0)
         self._tokens = min(self._tokens + (now - self._filled_at) * self._rate, max(1.0, self._rate * _LOOK_S))
         self._filled_at = now
-        if self._tokens >= 1:
-            return True
-        others = len(self._admitted) - (name in self._admitted)
-        return others > 0 and self._admitted.get(name, 0) < self._rate * _SHARE_S / (others + 1)
+        if len(self._admitted) < _MOST_SHARES:  # names may be anything that callers make up
+            self._admitted.setdefault(name, 0)
+        shares = len(self._admitted)
+        return self._tokens >= 1 or (
+            shares > 1 and self._admitted.get(name, shares) < max(1.0, self._rate * _SHARE_S / shares)
+        )
 
     def _look_later(self) -> None:
         loop = asyncio.get_running_loop()

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hayhooks.core.errors import DeploymentNotFound
 from hayhooks.core.registry import Live
+from hayhooks.server.guard import LONGEST_ORIGIN
 
 # Verbs whose surface says in its own protocol's words that there is no such deployment.
 _ANSWER_FOR_STRANGERS = ("chat",)
@@ -63,8 +64,9 @@ class Dispatch:
             handler, is_closed = self._inner, False
         if handler is None:
             handler = self._inner if routes else _not_found
-        for name, _ in scope["headers"]:
-            if name == b"origin" and not is_closed:
+        for name, value in scope["headers"]:
+            # No origin is longer; a pattern of the owner's may take for ever to find that it does not match.
+            if name == b"origin" and not is_closed and len(value) <= LONGEST_ORIGIN:
                 scope["hayhooks.handler"] = handler
                 await self._cors(scope, receive, send)
                 return

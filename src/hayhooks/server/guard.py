@@ -18,6 +18,7 @@ from starlette.types import Scope
 from hayhooks.core.errors import Forbidden, Misdirected, Unauthorized
 
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
+LONGEST_ORIGIN = 300  # a scheme, a name of 253 characters, a port; no pattern is tried on more
 _SAFE_SITES = (b"same-origin", b"none")
 
 
@@ -81,7 +82,9 @@ class Guard:
         """
         headers = dict(scope["headers"])
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and (origin in self.origins or (self.origin_regex and re.fullmatch(self.origin_regex, origin))):
+        if 0 < len(origin) <= LONGEST_ORIGIN and (
+            origin in self.origins or (self.origin_regex and re.fullmatch(self.origin_regex, origin))
+        ):
             return
         if not self._has_key(headers):
             self._check_browser(

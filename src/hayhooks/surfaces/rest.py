@@ -47,12 +47,16 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
         require(scope, "POST")
-        entry = runtime.live[name].deployment.entries.get("run_api")
+        deployment = runtime.live[name].deployment
+        entry = deployment.entries.get("run_api")
         if entry is None:
             raise EntryNotFound(name, "run_api")
         kind = header(scope, b"content-type")
         if entry.file_fields and kind is not None and kind.lower().startswith(_FORMS):
-            async with read_form(scope, receive, options.max_upload_bytes, entry.file_fields) as (fields, uploads):
+            async with read_form(scope, receive, options.upload_limit(deployment.limits), entry.file_fields) as (
+                fields,
+                uploads,
+            ):
                 call = Call(
                     form=fields,
                     uploads=uploads,
@@ -63,7 +67,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
                 await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
             return
         require_json(kind)
-        body = await read_body(scope, receive, options.max_body_bytes)
+        body = await read_body(scope, receive, options.body_limit(deployment.limits))
         # The body is read before the run begins: a slow upload keeps no old version alive.
         call = Call(body=body, headers=scope["headers"], session=session_of(scope), caller=caller_of(scope))
         await _answer(runtime.run(name, "run_api", call, via=VIA), scope, receive, send, options)
@@ -72,7 +76,8 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         name: str = scope["deployment"]
         require(scope, "POST")
         require_json(header(scope, b"content-type"))
-        data = _json_object(await read_body(scope, receive, options.max_body_bytes))
+        limit = options.body_limit(runtime.live[name].deployment.limits)
+        data = _json_object(await read_body(scope, receive, limit))
         async with (
             cancel_on_disconnect(receive),
             runtime.run(name, "run_pipeline", Call(arguments={"data": data}, caller=caller_of(scope)), via=VIA) as run,

@@ -15,6 +15,7 @@ from hayhooks.surfaces._http import (
     read_body,
     require,
     require_json,
+    require_size,
     send_bytes,
     send_json,
 )
@@ -41,8 +42,11 @@ class Messages:
 
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A Message, whole or streamed."""
-        request, data = read_request(await self._body(scope, receive), MessagesRequest)
+        sent = await self._body(scope, receive)
+        request, data = read_request(sent, MessagesRequest)
         deployment = self._find(request.model)
+        require_size(sent, deployment.limits)
+        del sent
         body = chat_body(request, data)
         call = Call(
             arguments={"model": request.model, "messages": body["messages"], "body": body},

@@ -17,6 +17,7 @@ from hayhooks.surfaces._http import (
     read_body,
     require,
     require_json,
+    require_size,
     send_bytes,
     send_json,
 )
@@ -58,11 +59,17 @@ class Chat:
             require_json(header(scope, b"content-type"))
             if model is not None and model not in self._runtime.live:
                 raise DeploymentNotFound(model[:80])
-            body = read_chat_body(await read_body(scope, receive, options.max_body_bytes), model)
+            limit = options.max_body_bytes  # of the server, where the body names the model
+            if model is not None:
+                limit = options.body_limit(self._runtime.live[model].deployment.limits)
+            data = await read_body(scope, receive, limit)
+            body = read_chat_body(data, model)
             model = body["model"]
             live = self._runtime.live.get(model)
             if live is None:
                 raise DeploymentNotFound(model)
+            require_size(data, live.deployment.limits)
+            del data
             if ENTRY not in live.deployment.entries:
                 raise EntryNotFound(model, "chat hook")
             fold = self._fold(live.deployment, scope, body)

@@ -15,7 +15,16 @@ from hayhooks.core.errors import DeploymentNotFound, EntryNotFound, RunFailed
 from hayhooks.core.events import Raw, Usage, Vectors
 from hayhooks.core.haystack.arrays import Typecode, little_floats, numbers
 from hayhooks.core.runtime import Runtime
-from hayhooks.surfaces._http import HTTPOptions, caller_of, header, read_body, require, require_json, send_bytes
+from hayhooks.surfaces._http import (
+    HTTPOptions,
+    caller_of,
+    header,
+    read_body,
+    require,
+    require_json,
+    require_size,
+    send_bytes,
+)
 from hayhooks.surfaces._json import invalid, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
@@ -37,13 +46,16 @@ class Embeddings:
         """Run the model that the body names. Raises what the caller must be told."""
         require(scope, "POST")
         require_json(header(scope, b"content-type"))
-        body, inputs = read_embeddings_body(await read_body(scope, receive, self._options.max_body_bytes))
+        data = await read_body(scope, receive, self._options.max_body_bytes)
+        body, inputs = read_embeddings_body(data)
         model = body["model"]
         live = self._runtime.live.get(model)
         if live is None:
             raise DeploymentNotFound(model)
         if ENTRY not in live.deployment.entries:
             raise EntryNotFound(model, "embedding hook")
+        require_size(data, live.deployment.limits)
+        del data
         call = Call(
             arguments={"model": model, "inputs": inputs, "body": body},
             headers=scope["headers"],

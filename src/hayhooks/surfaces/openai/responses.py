@@ -21,6 +21,7 @@ from hayhooks.surfaces._http import (
     read_body,
     require,
     require_json,
+    require_size,
     route_path,
     send_bytes,
     send_json,
@@ -86,8 +87,11 @@ class Responses:
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         require_json(header(scope, b"content-type"))
-        body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
+        data = await read_body(scope, receive, self._options.max_body_bytes)
+        body = json_object(data)
         deployment, entry = self._target(model_of(body))
+        require_size(data, deployment.limits)
+        del data
         check_response_body(body)
         turn = await self._memory.turn(body, session_of(scope, body))
         call = _call(body, turn, entry, scope)
