@@ -44,7 +44,7 @@ class OpenLoad:
     @property
     def others(self) -> dict[int, int]:
         """Answers that should not have come."""
-        return {status: count for status, count in self.statuses.items() if status not in (200, *REFUSALS)}
+        return {status: count for status, count in self.statuses.items() if status not in (0, 200, *REFUSALS)}
 
 
 def percentile_ms(values_s: list[float], share: float) -> float:

@@ -48,6 +48,7 @@ def overload(deployment: str, connections: int) -> Callable[[Target], Values]:
             "p50_over_ms": percentile_ms(over.latencies_s, 0.5),
             "times": p99_over / p99_at,
             "goodput": over.accepted / target.seconds / capacity,
+            "broken_over": over.statuses[0] / over.offered,
             "refused_over": over.refused / over.offered,
             "refusal_p99_ms": percentile_ms(over.refusals_s, 0.99),
             "growth_mb": memory[-1] - memory[min(len(memory) - 1, len(memory) // 4)],

@@ -129,6 +129,7 @@ def _overload() -> Scenario:
         Metric("times", "times the p99 at capacity", more_is_better=False, limit=2),
         Metric("goodput", "of the capacity served meanwhile", more_is_better=True),
         Metric("refused_over", "of the calls refused", more_is_better=False),
+        Metric("broken_over", "of the calls without an answer", more_is_better=False, limit=0),
         Metric("refusal_p99_ms", "ms, p99 of refusals", more_is_better=False),
         Metric("growth_mb", "MiB more after the first quarter", more_is_better=False, limit=20),
         Metric("refused_after", "refused 5 s later", more_is_better=False, limit=0),

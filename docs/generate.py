@@ -100,7 +100,8 @@ _KINDS: dict[str, str] = {
     "unauthorized": "The admin key is missing or wrong.",
     "too_large": "The body is larger than the server's limit.",
     "misdirected": "The `Host` header names a server that this is not.",
-    "unavailable": "The server is starting or stopping. Try again.",
+    "unsupported": "The body is compressed. Send it as it is.",
+    "unavailable": "The server is starting, stopping or overloaded. Try again.",
 }
 _OUTSIDE_OPENAPI = {
     "/docs": "The API's interactive page (Swagger UI). Works without the internet.",

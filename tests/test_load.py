@@ -207,7 +207,7 @@ async def test_what_is_shed_follows_what_can_be_done() -> None:
     outcomes = [_tries(load, "a") for _ in range(100)]
     assert not all(outcomes)
     assert _tries(load, "quiet")  # within its share
-    assert not all([_tries(load, "a") for _ in range(100)])
+    assert not all(_tries(load, "a") for _ in range(100))
     assert load.refuses("a")
     waits[0] = 0.0
     load.leave()

@@ -13,6 +13,7 @@ _LOOKS_TO_JUDGE = 3
 _FEW = 8  # threads
 _SOON_S = 0.003
 _SOON_WHEN_BUSY_S = 0.05
+_LATE_S = 0.02  # the loop waits for the lock, or for a processor: more threads would make it wait longer
 _BUSY = 0.7  # of one processor: Python code gets no further with more threads
 
 
@@ -141,9 +142,12 @@ class Threads:
     def _is_quick(self, waiting: int) -> bool:
         """Whether the jobs that wait are done soon at the present pace, or no sooner with more threads."""
         before = self._last_judged
+        looks = self._looks
         now = self._last_judged = (self._ended, self._loop.time(), time.process_time())
         self._looks = 0
         ended, passed_s, busy_s = now[0] - before[0], now[1] - before[1], now[2] - before[2]
+        if ended and passed_s - looks * _LOOK_EVERY_S > _LATE_S and self._threads >= _FEW:
+            return True
         soon_s = _SOON_WHEN_BUSY_S if busy_s >= _BUSY * passed_s else _SOON_S
         return waiting * passed_s <= ended * soon_s
 
