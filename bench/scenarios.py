@@ -1,6 +1,6 @@
 """What is measured, and what is expected of it."""
 
-from bench import measures
+from bench import measures, overload
 from bench.cases import Case, Metric, Scenario, Within
 from bench.fleets import EVERY_WRAPPER, Fleet, crowd, crowd_then_echo
 
@@ -137,6 +137,44 @@ def _cli() -> Scenario:
     return Scenario("cli", "commands that a person waits for", cases)
 
 
+def _overload() -> Scenario:
+    metrics = (
+        Metric("capacity", "requests/s at capacity", more_is_better=True),
+        Metric("p99_at_ms", "ms, p99 at capacity", more_is_better=False),
+        Metric("p99_over_ms", "ms, p99 of accepted calls at 4 times that", more_is_better=False),
+        Metric("times", "times the p99 at capacity", more_is_better=False, limit=2),
+        Metric("goodput", "of the capacity served meanwhile", more_is_better=True),
+        Metric("refused_over", "of the calls refused", more_is_better=False),
+        Metric("broken_over", "of the calls without an answer", more_is_better=False, limit=0),
+        Metric("refusal_p99_ms", "ms, p99 of refusals", more_is_better=False),
+        Metric("growth_mb", "MiB more after the first quarter", more_is_better=False, limit=20),
+        Metric("refused_after", "refused 5 s later", more_is_better=False, limit=0),
+    )
+    cases = [
+        Case(f"{name}, 4 times its capacity", overload.overload(name, connections), metrics, EVERY_WRAPPER, peers=OURS)
+        for name, connections in (("wait_50ms", 20), ("cpu_5ms", 16), ("echo_sync", 64), ("echo_async", 64))
+    ]
+    streams = (
+        Metric("kb_per_stream", "KiB per stream", more_is_better=False),
+        Metric("idle_cpu", "of a processor while nothing happens", more_is_better=False),
+        Metric("p99_alone_ms", "ms, p99 of calls before", more_is_better=False),
+        Metric("p99_beside_ms", "ms, p99 of calls beside them", more_is_better=False),
+    )
+    cases.append(Case("2,000 idle streams", overload.idle_streams(2000), streams, EVERY_WRAPPER, peers=OURS, cold=True))
+    fair = (
+        Metric("p99_alone_ms", "ms, p99 alone", more_is_better=False),
+        Metric("p99_beside_ms", "ms, p99 beside the flood", more_is_better=False),
+        Metric("refused", "of the quiet one's calls refused", more_is_better=False, limit=0),
+    )
+    cases.extend(
+        Case(f"{busy} flooded, {quiet} called", overload.flood(busy, quiet), fair, EVERY_WRAPPER, peers=OURS)
+        for busy, quiet in (("cpu_5ms", "echo_sync"), ("echo_sync", "noop_sync"), ("wait_50ms", "echo_sync"))
+    )
+    return Scenario(
+        "overload", "4 times more calls than can be served; idle streams; a flooded neighbour", tuple(cases)
+    )
+
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -150,5 +188,6 @@ SCENARIOS = {
         _deploy(),
         _upload(),
         _cli(),
+        _overload(),
     )
 }

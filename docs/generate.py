@@ -101,7 +101,8 @@ _KINDS: dict[str, str] = {
     "unauthorized": "A key or token is needed, or the one that was sent does not count.",
     "too_large": "The body is larger than the server's limit.",
     "misdirected": "The `Host` header names a server that this is not.",
-    "unavailable": "The server is starting or stopping. Try again after `Retry-After` seconds.",
+    "unsupported": "The body is compressed. Send it as it is.",
+    "unavailable": "The server is starting, stopping or overloaded. Try again after `Retry-After` seconds.",
 }
 _OUTSIDE_OPENAPI = {
     "/docs": "The API's interactive page (Swagger UI). Works without the internet.",

@@ -94,6 +94,17 @@ class AppSettings(BaseSettings):
     max_queued_runs: NonNegativeInt | None = Field(
         default=1000, description="Runs of one deployment that may wait for a slot; more are answered with 429."
     )
+    max_total_runs: PositiveInt | None = Field(
+        default=10_000, description="Runs of one worker at once, waiting ones included; more are answered with 503."
+    )
+    max_total_streams: PositiveInt | None = Field(
+        default=10_000, description="Open streams of one worker; more are answered with 503."
+    )
+    max_delay_s: PositiveFloat | None = Field(
+        default=0.5,
+        description="Seconds by which a worker may be behind its work; when it is, what it cannot keep up with is "
+        "answered with 503.",
+    )
     run_timeout_s: PositiveFloat | None = Field(
         default=None,
         description="Seconds that a run may take, waiting included; then it is stopped and answered with 504.",
@@ -101,6 +112,21 @@ class AppSettings(BaseSettings):
     max_body_bytes: PositiveInt = Field(default=100 * _MB, description="Largest body that is read into memory.")
     max_upload_bytes: PositiveInt = Field(
         default=10 * 1024 * _MB, description="Largest multipart body; its files are spooled to disk."
+    )
+    max_header_bytes: PositiveInt = Field(
+        default=64 * 1024, description="Largest head of a request, address and header fields together."
+    )
+    max_connections: PositiveInt | None = Field(
+        default=None,
+        description="Connections of one worker; more get 503. Unset: as many as the limit on open files allows.",
+    )
+    slow_writer_timeout_s: PositiveFloat = Field(
+        default=30.0,
+        description="Seconds in which the head of a request must arrive, and a body at least 240 bytes per second.",
+    )
+    slow_reader_timeout_s: PositiveFloat = Field(
+        default=60.0,
+        description="Seconds after which a caller who does not read an answer is cut off, and its run stopped.",
     )
     files_max_file_bytes: PositiveInt = Field(
         default=512 * _MB, description="Largest file that can be uploaded to `/v1/files`."

@@ -30,6 +30,8 @@ class BasePipelineWrapper(ABC):
     max_concurrent_runs: ClassVar[int | None]
     max_queued_runs: ClassVar[int | None]
     run_timeout_s: ClassVar[float | None]
+    max_body_bytes: ClassVar[int | None]
+    max_upload_bytes: ClassVar[int | None]
 
     @abstractmethod
     def setup(self) -> None:

@@ -13,11 +13,13 @@ from hayhooks.core.principal import ANONYMOUS, Principal
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of a deployment may happen at once. None is no limit."""
+    """How much of a deployment may happen at once, and how much it takes in. None is no limit of its own."""
 
     max_concurrent_runs: int | None = 1000
     max_queued_runs: int | None = 1000
     run_timeout_s: float | None = None
+    max_body_bytes: int | None = None
+    max_upload_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,13 @@ Kind = Literal[
     "forbidden",
     "unauthorized",
     "too_large",
+    "unsupported",  # the body is encoded in a way that is not undone here
     "misdirected",  # the Host header names a server that this is not
     "unavailable",  # starting or stopping
 ]
+
+
+_SHOWN = 120  # characters of a name that the caller made up; names that exist are shorter
 
 
 class HayhooksError(Exception):
@@ -65,6 +69,7 @@ class DeploymentNotFound(HayhooksError):
     kind = "not_found"
 
     def __init__(self, name: str) -> None:
+        name = name[:_SHOWN]
         super().__init__(f"No deployment named {name!r}.")
         self.name = name
 
@@ -172,6 +177,15 @@ class TooLarge(HayhooksError):
     kind = "too_large"
 
 
+class UnsupportedEncoding(HayhooksError):
+    """The body is compressed: a small one could become as large as it likes."""
+
+    kind = "unsupported"
+
+    def __init__(self) -> None:
+        super().__init__("Send the body without Content-Encoding.")
+
+
 class Unauthorized(HayhooksError):
     """A key is needed, and the one given is missing or wrong."""
 
@@ -211,6 +225,16 @@ class ServerStopping(Unavailable):
         super().__init__("The server is stopping.")
         self.retry_after_s = 1  # another one may be there by then
         self.closes_connection = True
+
+
+class Overloaded(HayhooksError):
+    """The whole server has as much to do as it can, whichever deployment is called."""
+
+    kind = "unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.retry_after_s = 1
 
 
 class RunCancelled(BaseException):

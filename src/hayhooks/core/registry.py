@@ -11,11 +11,25 @@ from hayhooks.core.door import Door
 from hayhooks.core.errors import DeploymentBusy, DeploymentNotFound
 from hayhooks.core.trial import Trial
 
+_ROUNDS = 5
+_BURST_S = 0.25  # shorter is a burst, however many runs were done in it
+
 
 class Live:
     """A deployment in use: how many runs hold it, how many run, who waits. Event loop only."""
 
-    __slots__ = ("_on_idle", "_waiting", "deployment", "is_retired", "leases", "running", "trial")
+    __slots__ = (
+        "_handed_over",
+        "_on_idle",
+        "_queued_since",
+        "_stands",
+        "_waiting",
+        "deployment",
+        "is_retired",
+        "leases",
+        "running",
+        "trial",
+    )
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
@@ -24,6 +38,9 @@ class Live:
         self.is_retired = False
         self.trial: Trial | None = None  # in which this version, as the stable one or as the canary, takes part
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._handed_over = 0  # slots, since the queue was last empty
+        self._queued_since = 0.0  # seconds of the loop's clock
+        self._stands = False  # the queue does not come to an end: runs come faster than they are done
         self._on_idle: Callable[[Live], None] | None = None
 
     @property
@@ -34,35 +51,71 @@ class Live:
     async def acquire_slot(self) -> None:
         """Wait for one of the deployment's slots, first come, first served.
 
+        A burst may queue up to ``max_queued_runs``. A queue that never was empty while each slot has been used
+        _ROUNDS times is no burst: it is cut to one run for each slot, so that who waits, waits about as long as a run
+        takes. It stays so short until it has been empty.
+
         Raises:
-            DeploymentBusy: The queue is full.
+            DeploymentBusy: The queue is full, or has been cut.
         """
         limits = self.deployment.limits
         limit = limits.max_concurrent_runs
         if limit is None or self.running < limit:
             self.running += 1
             return
-        if limits.max_queued_runs is not None and len(self._waiting) >= limits.max_queued_runs:
-            raise DeploymentBusy(self.deployment.name, self.running, len(self._waiting))
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiting = self._waiting
+        longest = limits.max_queued_runs
+        if self._stands:
+            longest = limit if longest is None else min(limit, longest)
+        if longest is not None and len(waiting) >= longest:
+            raise self._busy()
+        loop = asyncio.get_running_loop()
+        if not waiting:
+            self._handed_over = 0
+            self._queued_since = loop.time()
+        turn: asyncio.Future[None] = loop.create_future()
+        waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.release_slot()  # the slot was handed over while the caller was leaving
-            elif turn in self._waiting:  # else a slot was freed meanwhile, and has gone on to the next
-                self._waiting.remove(turn)
+            elif turn in waiting:  # else a slot was freed meanwhile, and has gone on to the next
+                waiting.remove(turn)
+                self._stands = self._stands and bool(waiting)
             raise
 
     def release_slot(self) -> None:
         """Give the slot to the longest waiting run, or free it."""
-        while self._waiting:
-            turn = self._waiting.popleft()
+        waiting = self._waiting
+        while waiting:
+            turn = waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
+                self._handed_over += 1
+                if not waiting:
+                    self._stands = False
+                elif not self._stands:
+                    self._cut()
                 return
+        self._stands = False
         self.running -= 1
+
+    def _cut(self) -> None:
+        """Send those away who would wait longest, once the queue has stood for long enough."""
+        limit = self.deployment.limits.max_concurrent_runs
+        if limit is None or self._handed_over < _ROUNDS * limit:
+            return
+        if asyncio.get_running_loop().time() - self._queued_since < _BURST_S:
+            return
+        self._stands = True
+        while len(self._waiting) > limit:
+            turn = self._waiting.pop()
+            if not turn.done():
+                turn.set_exception(self._busy())
+
+    def _busy(self) -> DeploymentBusy:
+        return DeploymentBusy(self.deployment.name, self.running, len(self._waiting))
 
     def release(self) -> None:
         """A run no longer holds this version."""

@@ -14,6 +14,7 @@ from hayhooks.core.errors import EntryNotFound, HayhooksError, RunFailed, RunTim
 from hayhooks.core.events import Event, Raw, Result
 from hayhooks.core.files import FileStore
 from hayhooks.core.haystack.convert import usage_of
+from hayhooks.core.load import Load
 from hayhooks.core.principal import Principal
 from hayhooks.core.quotas import Quotas
 from hayhooks.core.registry import Live, Registry
@@ -39,6 +40,7 @@ class Run:
         "_invocation",
         "_listener",
         "_live",
+        "_load",
         "_name",
         "_quotas",
         "_registry",
@@ -64,9 +66,11 @@ class Run:
         choose: Callable[[str, Principal, Session], Live] | None = None,
         quotas: Quotas | None = None,
         chosen: Live | None = None,
+        load: Load | None = None,
     ) -> None:
         self._registry = registry
         self._chosen = chosen
+        self._load = load or Load()
         self._name = name
         self._call = call
         self._listener = listener
@@ -108,7 +112,10 @@ class Run:
         )  # fmt: skip
         self.began_s = perf_counter()
         self._registry.door.enter(self)
+        is_counted = False
         try:
+            self._load.enter(self._name)
+            is_counted = True
             limits = deployment.limits
             if limits.run_timeout_s is not None:
                 # Waiting for a slot counts: to the caller it is the same wait.
@@ -116,6 +123,8 @@ class Run:
                 await self._timeout.__aenter__()
             await live.acquire_slot()
         except BaseException as error:
+            if is_counted:
+                self._load.leave()
             live.release()
             self._leave_quota()
             await self._end(error)
@@ -192,6 +201,7 @@ class Run:
         await self._end(error)
 
     def _release(self) -> None:
+        self._load.leave()
         self._live.release_slot()
         self._live.release()
         self._leave_quota()

@@ -14,6 +14,7 @@ from hayhooks.core.context import NO_SESSION, Session
 from hayhooks.core.deployment import Call, Deployment, Engine
 from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFound, HayhooksError
 from hayhooks.core.files import FileStore
+from hayhooks.core.load import Load
 from hayhooks.core.names import check_name
 from hayhooks.core.principal import Action, Principal
 from hayhooks.core.quotas import Quotas
@@ -34,7 +35,8 @@ class Runtime:
     *on_run_end* is told of every run and what ended it; *on_error* of what no caller waits for. *on_change* is told
     of each deploy (name, version) and undeploy (name, None) that was asked for here, before the caller is answered;
     *on_canary_change* likewise of a canary that was begun, changed or aborted, and *on_canary_end* of how each ended.
-    Runs read from *files* what callers have uploaded. *access* says who may call what, *quotas* how much of it.
+    Runs read from *files* what callers have uploaded. *access* says who may call what, *quotas* how much of it,
+    *load* whether there can be one more.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Runtime:
         files: FileStore | None = None,
         quotas: Quotas | None = None,
         access: Access = OPEN,
+        load: Load | None = None,
         on_run_end: RunListener | None = None,
         on_error: Callable[[str, BaseException], None] | None = None,
         on_change: Callable[[str, str | None], Awaitable[None]] | None = None,
@@ -58,6 +61,7 @@ class Runtime:
         self._quotas = quotas
         self._access = access
         self._hides: tuple[int, bool] = (-1, False)
+        self._load = load or Load()
         self._on_run_end = on_run_end
         self._on_error = on_error or (lambda _what, _error: None)
         self._on_change = on_change
@@ -167,8 +171,9 @@ class Runtime:
         It goes to the version that was *chosen*, as long as that serves; without, one is chosen for the call's session.
         """
         return Run(
-            self._registry, name, entry, call, via, self._on_run_end, self._files, self.choose, self._quotas, chosen
-        )
+            self._registry, name, entry, call, via, self._on_run_end, self._files, self.choose, self._quotas, chosen,
+            self._load,
+        )  # fmt: skip
 
     async def start(self, workers: int = 4) -> None:
         """Deploy everything that the store says should be live, at most *workers* at a time.

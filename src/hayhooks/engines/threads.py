@@ -13,6 +13,7 @@ _LOOKS_TO_JUDGE = 3
 _FEW = 8  # threads
 _SOON_S = 0.003
 _SOON_WHEN_BUSY_S = 0.05
+_LATE_S = 0.02  # the loop waits for the lock, or for a processor: more threads would make it wait longer
 _BUSY = 0.7  # of one processor: Python code gets no further with more threads
 
 
@@ -60,29 +61,48 @@ class Mailbox:
 class Threads:
     """As many threads as jobs block at once, and hardly more.
 
-    A job goes to an idle thread. While jobs wait, the pool is looked at every millisecond, and grows unless those
-    that wait are done soon anyway: short jobs then share a few threads instead of fighting for the interpreter lock,
-    while blocking jobs all run at once. Threads that are idle for *keep_idle_s* end, all but one. Limits on
-    concurrency are the deployments', not the pool's. Methods are for the event loop.
+    A job goes to an idle thread; jobs that wait are taken from each group in turn. While jobs wait, the pool is looked
+    at every millisecond, and grows unless those that wait are done soon anyway: short jobs then share a few threads
+    instead of fighting for the interpreter lock, while blocking jobs all run at once. Threads that are idle for
+    *keep_idle_s* end, all but one. Limits on concurrency are the deployments', not the pool's. Methods are for the
+    event loop.
     """
 
     def __init__(self, mailbox: Mailbox, keep_idle_s: float = 30.0) -> None:
         self._mailbox = mailbox
         self._keep_idle_s = keep_idle_s
         self._loop = asyncio.get_running_loop()
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # one for each job; False: end
+        self._jobs: dict[str, deque[tuple[float, Callable[[], None]]]] = {}  # by group, in the order of their turns
+        self._choosing = threading.Lock()
         self._threads = 0
         self._outstanding = 0
         self._ended = 0
+        self.max_wait_s: float | None = None  # jobs look at it themselves
         self._closed = False
         self._is_looking = False
         self._looks = 0
         self._last_judged = (0, 0.0, 0.0)  # jobs ended, seconds of the clock and of the processor
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Run *job* in a thread. It must not raise, and must end by posting ``self.done`` to the mailbox."""
+    @property
+    def delay_s(self) -> float:
+        """For how long a job has been waiting, at most."""
+        with self._choosing:
+            first = min((jobs[0][0] for jobs in self._jobs.values()), default=None)
+        return 0.0 if first is None else time.monotonic() - first
+
+    def submit(self, job: Callable[[], None], group: str = "") -> None:
+        """Run *job* in a thread. It must not raise, and must end by posting ``self.done`` to the mailbox.
+
+        Jobs of one *group* run in order; groups take turns.
+        """
         self._outstanding += 1
-        self._jobs.put(job)
+        with self._choosing:
+            jobs = self._jobs.get(group)
+            if jobs is None:
+                jobs = self._jobs[group] = deque()
+            jobs.append((time.monotonic(), job))
+        self._calls.put(True)
         if self._outstanding > self._threads:
             if self._threads == 0:
                 self._spawn()
@@ -100,7 +120,7 @@ class Threads:
         """Let idle threads end; a busy one ends after its job."""
         self._closed = True
         for _ in range(self._threads):
-            self._jobs.put(None)
+            self._calls.put(False)
 
     def _look_later(self) -> None:
         self._is_looking = True
@@ -108,7 +128,7 @@ class Threads:
 
     def _look(self) -> None:
         self._is_looking = False
-        waiting = min(self._jobs.qsize(), self._outstanding - self._threads)
+        waiting = min(self._calls.qsize(), self._outstanding - self._threads)
         if waiting <= 0 or self._closed:
             return
         self._looks += 1
@@ -122,9 +142,12 @@ class Threads:
     def _is_quick(self, waiting: int) -> bool:
         """Whether the jobs that wait are done soon at the present pace, or no sooner with more threads."""
         before = self._last_judged
+        looks = self._looks
         now = self._last_judged = (self._ended, self._loop.time(), time.process_time())
         self._looks = 0
         ended, passed_s, busy_s = now[0] - before[0], now[1] - before[1], now[2] - before[2]
+        if ended and passed_s - looks * _LOOK_EVERY_S > _LATE_S and self._threads >= _FEW:
+            return True
         soon_s = _SOON_WHEN_BUSY_S if busy_s >= _BUSY * passed_s else _SOON_S
         return waiting * passed_s <= ended * soon_s
 
@@ -133,19 +156,30 @@ class Threads:
         threading.Thread(target=self._work, name="hayhooks-run", daemon=True).start()
 
     def _work(self) -> None:
-        jobs = self._jobs
+        calls = self._calls
         while True:
             try:
-                job = jobs.get(timeout=self._keep_idle_s)
+                called = calls.get(timeout=self._keep_idle_s)
             except Empty:  # only the loop may decide to let a thread go
                 self._mailbox.post(self._shrink)
                 continue
-            if job is None:
+            if not called:
                 return
+            job = self._next()
             job()
             del job  # an idle thread must not keep the last run's values alive
+
+    def _next(self) -> Callable[[], None]:
+        """The first job of the group whose turn it is; the group goes to the end of the row."""
+        with self._choosing:
+            group = next(iter(self._jobs))
+            jobs = self._jobs.pop(group)
+            _, job = jobs.popleft()
+            if jobs:
+                self._jobs[group] = jobs
+            return job
 
     def _shrink(self, _: object) -> None:
         if self._threads > max(1, self._outstanding) and not self._closed:
             self._threads -= 1
-            self._jobs.put(None)
+            self._calls.put(False)

@@ -17,6 +17,7 @@ from hayhooks import settings as settings_module
 from hayhooks._version import __version__
 from hayhooks.core.access import Access
 from hayhooks.core.deployment import Limits
+from hayhooks.core.load import Load, LoadLimits
 from hayhooks.core.quotas import Quotas
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
@@ -74,6 +75,7 @@ class HayhooksApp(FastAPI):
         self.listens_early = listens_early
         self.life = Life()
         self.runtime: Runtime | None = None
+        self.load = Load(LoadLimits(settings.max_total_runs, settings.max_total_streams, settings.max_delay_s))
         self._documents = OpenAPI(
             lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
             super().openapi,
@@ -202,12 +204,15 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         max_file_bytes=settings.files_max_file_bytes,
         max_total_bytes=settings.files_max_total_bytes,
     )
+    load = app.load
+    load.delay_s, load.limit_waiting = engine.delay_s, engine.limit_waiting
     runtime = Runtime(
         store,
         engine,
         files=files,
         quotas=Quotas(),
         access=Access(settings.requires_login),
+        load=load,
         on_run_end=run_listener(settings),
         on_error=log_error,
         on_change=reconciler.settle if reconciler is not None else None,
@@ -220,6 +225,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         heartbeat_s=settings.heartbeat_s,
         show_tracebacks=settings.show_tracebacks,
         events=settings.events,
+        load=load,
     )
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     # Of several processes only the first makes an admin key: it is shown once.

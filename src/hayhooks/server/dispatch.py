@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hayhooks.core.errors import HayhooksError, ServerStarting
 from hayhooks.core.principal import ANONYMOUS, Principal
 from hayhooks.core.registry import Live
+from hayhooks.server.guard import LONGEST_ORIGIN
 from hayhooks.surfaces._http import CALLER, name_request
 
 Refuse = Callable[[BaseException, Scope, Send], Awaitable[None]]
@@ -93,9 +94,10 @@ class Dispatch:
         if door is None:
             door = self._users if routes else self._nowhere
         has_origin = has_credentials = False
-        for name, _ in scope["headers"]:
+        for name, value in scope["headers"]:
             if name == b"origin":
-                has_origin = True
+                # No origin is longer; a pattern of the owner's may take for ever to find that it does not match.
+                has_origin = len(value) <= LONGEST_ORIGIN
             elif name in _CREDENTIALS:
                 has_credentials = True
         if has_origin and not door.is_closed:

@@ -20,6 +20,7 @@ from hayhooks.core.principal import LOCAL
 from hayhooks.surfaces._http import CALLER, caller_of
 
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip")
+LONGEST_ORIGIN = 300  # a scheme, a name of 253 characters, a port; no pattern is tried on more
 _SAFE_SITES = (b"same-origin", b"none")
 
 
@@ -128,6 +129,8 @@ class Guard:
         scope[CALLER] = LOCAL
 
     def _is_named(self, origin: str) -> bool:
+        if len(origin) > LONGEST_ORIGIN:
+            return False
         if origin in self.origins:
             return True
         return self.origin_regex is not None and re.fullmatch(self.origin_regex, origin) is not None

@@ -14,14 +14,18 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from hayhooks import settings as settings_module
+from hayhooks.core.load import Load
 from hayhooks.server.app import HayhooksApp
+from hayhooks.server.connections import ConnectionLimits, Connections
 from hayhooks.server.dev import ways_to_call
 from hayhooks.server.drain import ENDING_S, drain
+from hayhooks.server.open_files import connections_within, raise_limit
 from hayhooks.server.sockets import CannotListen, bind, cannot_listen
 from hayhooks.settings import AppSettings, InvalidSettings
 from hayhooks.telemetry import configure_logging, flush_logs, log
 
 CLOSING_S = ENDING_S + 10.0  # that teardowns may take, after runs have had the graceful time-out and were ended
+_MANY_CONNECTIONS = 2000  # fewer should surprise nobody
 
 
 def serve(
@@ -98,6 +102,7 @@ def run_server(
     """Serve *app* on *sockets* until a signal says stop; the exit code. *on_ready* is called once it serves all."""
     config = uvicorn.Config(
         app,
+        http=connections(settings, app),
         host=settings.host,
         port=settings.port,
         log_config=None,  # its warnings and access lines go the way of ours
@@ -118,6 +123,25 @@ def url_of(settings: AppSettings, sockets: Sequence[socket.socket]) -> str:
     return f"http://{host}:{sockets[0].getsockname()[1]}{settings.root_path}"
 
 
+def connections(settings: AppSettings, app: ASGIApp) -> Any:
+    """Connections within what the settings and the system allow, for uvicorn to make."""
+    possible = connections_within(raise_limit())
+    wanted = settings.max_connections
+    if possible < (wanted or _MANY_CONNECTIONS):
+        log.warning(
+            "The limit on open files allows {} connections only. Raise it: ulimit -n, LimitNOFILE of systemd, "
+            "--ulimit nofile of Docker.",
+            possible,
+        )
+    limits = ConnectionLimits(
+        max_connections=min(wanted or possible, possible),
+        max_header_bytes=settings.max_header_bytes,
+        slow_reader_timeout_s=settings.slow_reader_timeout_s,
+        slow_writer_timeout_s=settings.slow_writer_timeout_s,
+    )
+    return Connections(limits, app.load if isinstance(app, HayhooksApp) else Load())
+
+
 def announce(settings: AppSettings, sockets: Sequence[socket.socket]) -> None:
     """Say in the log where the server listens."""
     log.info("Listening on {} (docs at /docs)", url_of(settings, sockets))
@@ -128,6 +152,7 @@ def run_app(app: ASGIApp, *, host: str | None = None, port: int | None = None) -
     settings = settings_module.settings
     config = uvicorn.Config(
         app,
+        http=connections(settings, app),
         host=host or settings.host,
         port=settings.port if port is None else port,
         timeout_graceful_shutdown=settings.graceful_shutdown_timeout,

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope
 
 from hayhooks.core.deployment import Upload
 from hayhooks.core.errors import InvalidRequest, TooLarge
-from hayhooks.surfaces._http import ClientGone, Header, header
+from hayhooks.surfaces._http import ClientGone, Header, header, require_plain
 
 MAX_PARTS = 10_000
 MAX_FIELD_BYTES = 32 * 1024 * 1024
@@ -30,8 +30,10 @@ async def read_form(
     Raises:
         TooLarge: The body is longer than *limit* bytes.
         InvalidRequest: It is not a form, or has too many parts.
+        UnsupportedEncoding: It is compressed.
         ClientGone: The caller left.
     """
+    require_plain(scope)
     size = 0
 
     async def counted() -> Message:

@@ -5,7 +5,7 @@ import json
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic_core import to_jsonable_python
@@ -13,7 +13,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hayhooks.core.context import NO_TRACE, Trace
-from hayhooks.core.errors import Forbidden, HayhooksError, InvalidRequest, Kind, RunFailed, ServerStopping, TooLarge
+from hayhooks.core.deployment import Limits
+from hayhooks.core.errors import (
+    Forbidden,
+    HayhooksError,
+    InvalidRequest,
+    Kind,
+    RunFailed,
+    ServerStopping,
+    TooLarge,
+    UnsupportedEncoding,
+)
+from hayhooks.core.load import Load
 from hayhooks.core.names import printable
 from hayhooks.core.principal import ANONYMOUS, Principal
 from hayhooks.core.run import Run
@@ -31,6 +42,7 @@ STATUS: dict[Kind, int] = {
     "forbidden": 403,
     "unauthorized": 401,
     "too_large": 413,
+    "unsupported": 415,
     "misdirected": 421,
     "unavailable": 503,
 }
@@ -55,6 +67,15 @@ class HTTPOptions:
     heartbeat_s: float = 15.0
     show_tracebacks: bool = False
     events: Literal["auto", "chunk", "bare", "off"] = "auto"  # their form in chat streams whose caller names none
+    load: Load = field(default_factory=Load)
+
+    def body_limit(self, limits: Limits) -> int:
+        """The longest body that a deployment with these *limits* takes."""
+        return self.max_body_bytes if limits.max_body_bytes is None else limits.max_body_bytes
+
+    def upload_limit(self, limits: Limits) -> int:
+        """The longest form with files that it takes."""
+        return self.max_upload_bytes if limits.max_upload_bytes is None else limits.max_upload_bytes
 
 
 class MethodNotAllowed(Exception):
@@ -127,8 +148,10 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
     Raises:
         TooLarge: It is longer than *limit* bytes; what is over is not kept.
+        UnsupportedEncoding: It is compressed.
         ClientGone: The caller left.
     """
+    require_plain(scope)
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
@@ -152,6 +175,19 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise _too_large(limit)
         parts.append(part)
     return b"".join(parts)
+
+
+def require_size(body: bytes, limits: Limits) -> None:
+    """Raise TooLarge when a body that named its deployment itself is longer than that one takes."""
+    if limits.max_body_bytes is not None and len(body) > limits.max_body_bytes:
+        raise _too_large(limits.max_body_bytes)
+
+
+def require_plain(scope: Scope) -> None:
+    """Raise UnsupportedEncoding when the body is compressed."""
+    encoding = header(scope, b"content-encoding")
+    if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
+        raise UnsupportedEncoding
 
 
 def require_json(kind: bytes | None) -> None:

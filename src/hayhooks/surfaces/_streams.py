@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from starlette.types import Send
 
-from hayhooks.surfaces._http import Header
+from hayhooks.core.load import Load
+from hayhooks.surfaces._http import Header, HTTPOptions
 
 # What keeps a stream moving: caches hold nothing back, nginx does not buffer.
 STREAM_HEADERS: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
@@ -14,7 +15,11 @@ STREAM_HEADERS: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-acce
 class StreamSender:
     """Sends a stream whose headers wait for its first bytes, so that an early failure still gets a status.
 
-    While nothing comes it sends *heartbeat* every *heartbeat_s* seconds of silence, where the format has one.
+    While nothing comes it sends *heartbeat* after each ``heartbeat_s`` seconds of silence, where the format has one.
+    Whoever makes one must close it.
+
+    Raises:
+        Overloaded: There are too many streams.
     """
 
     __slots__ = (
@@ -23,6 +28,7 @@ class StreamSender:
         "_heartbeat",
         "_heartbeat_s",
         "_last",
+        "_load",
         "_loop",
         "_send",
         "_tasks",
@@ -31,12 +37,14 @@ class StreamSender:
     )
 
     def __init__(
-        self, send: Send, headers: Sequence[Header], heartbeat: bytes | None = None, heartbeat_s: float = 15.0
+        self, send: Send, headers: Sequence[Header], options: HTTPOptions, heartbeat: bytes | None = None
     ) -> None:
+        options.load.enter_stream()
+        self._load: Load | None = options.load
         self._send = send
         self._headers = [*headers, *STREAM_HEADERS]
         self._heartbeat = heartbeat
-        self._heartbeat_s = heartbeat_s
+        self._heartbeat_s = options.heartbeat_s
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self._handle: asyncio.TimerHandle | None = None
@@ -44,7 +52,7 @@ class StreamSender:
         self.has_begun = False
         self.has_ended = False
         if heartbeat is not None:
-            self._handle = self._loop.call_later(heartbeat_s, self._tick)
+            self._handle = self._loop.call_later(options.heartbeat_s, self._tick)
 
     async def write(self, data: bytes) -> None:
         """Send *data*; waits while the caller is slow to read."""
@@ -65,7 +73,10 @@ class StreamSender:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     def close(self) -> None:
-        """No more heartbeats."""
+        """It is over, and there are no more heartbeats."""
+        if self._load is not None:
+            self._load.leave_stream()
+            self._load = None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

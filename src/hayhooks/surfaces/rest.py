@@ -52,12 +52,16 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         require(scope, "POST")
         session = session_of(scope)
         chosen = runtime.choose(name, caller_of(scope), session)
-        entry = chosen.deployment.entries.get("run_api")
+        deployment = chosen.deployment
+        entry = deployment.entries.get("run_api")
         if entry is None:
             raise EntryNotFound(name, "run_api")
         kind = header(scope, b"content-type")
         if entry.file_fields and kind is not None and kind.lower().startswith(_FORMS):
-            async with read_form(scope, receive, options.max_upload_bytes, entry.file_fields) as (fields, uploads):
+            async with read_form(scope, receive, options.upload_limit(deployment.limits), entry.file_fields) as (
+                fields,
+                uploads,
+            ):
                 call = Call(
                     form=fields,
                     uploads=uploads,
@@ -70,7 +74,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
                 await _answer(run, scope, receive, send, options)
             return
         require_json(kind)
-        body = await read_body(scope, receive, options.max_body_bytes)
+        body = await read_body(scope, receive, options.body_limit(deployment.limits))
         # The body is read before the run begins: a slow upload keeps no old version alive.
         call = Call(
             body=body,
@@ -84,10 +88,10 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
 
     async def legacy(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
-        runtime.find(name, caller_of(scope))
+        limit = options.body_limit(runtime.find(name, caller_of(scope)).limits)
         require(scope, "POST")
         require_json(header(scope, b"content-type"))
-        data = _json_object(await read_body(scope, receive, options.max_body_bytes))
+        data = _json_object(await read_body(scope, receive, limit))
         call = Call(arguments={"data": data}, session=session_of(scope), caller=caller_of(scope), trace=trace_of(scope))
         async with cancel_on_disconnect(receive), runtime.run(name, "run_pipeline", call, via=VIA) as run:
             reply = await run.reply()
@@ -134,7 +138,7 @@ async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options:
 
 
 def _sender(send: Send, request_id: Header, options: HTTPOptions, *, is_sse: bool) -> StreamSender:
-    return StreamSender(send, (SSE if is_sse else TEXT, request_id), HEARTBEAT if is_sse else None, options.heartbeat_s)
+    return StreamSender(send, (SSE if is_sse else TEXT, request_id), options, HEARTBEAT if is_sse else None)
 
 
 async def _respond(

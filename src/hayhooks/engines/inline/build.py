@@ -31,7 +31,7 @@ from hayhooks.yaml_wrapper import YAMLPipelineWrapper
 
 HOOKS = ("run_api", "run_chat_completion", "run_response", "run_embedding", "run_file_upload", "run_open_webui_task")
 _CHAT_HOOKS = ("run_chat_completion", "run_response", "run_open_webui_task")
-_LIMITS = ("max_concurrent_runs", "max_queued_runs", "run_timeout_s")
+_LIMITS = ("max_concurrent_runs", "max_queued_runs", "run_timeout_s", "max_body_bytes", "max_upload_bytes")
 
 
 def build(

@@ -57,6 +57,15 @@ class InlineEngine:
         if self._threads is not None:
             self._threads[0].close()
 
+    def delay_s(self) -> float:
+        """For how long calls wait for a thread at present. Event loop only."""
+        return self._threads[0].delay_s if self._threads is not None else 0.0
+
+    def limit_waiting(self, max_wait_s: float | None) -> None:
+        """Refuse calls that have waited longer for a thread, from now on. Event loop only."""
+        if self._threads is not None:
+            self._threads[0].max_wait_s = max_wait_s
+
     def build(self, bundle: Bundle) -> Deployment:
         """Build *bundle*. Blocks; called in a thread. Raises BuildFailed."""
         if self._has_failed:  # its error held everything until it was answered

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from starlette.responses import Response
 
 from hayhooks.core.context import RunContext, current_context
-from hayhooks.core.errors import RunCancelled
+from hayhooks.core.errors import Overloaded, RunCancelled
 from hayhooks.core.events import Raw, Result, Vectors
 from hayhooks.engines.bridge import TaskBridge, ThreadBridge
 from hayhooks.engines.inline.result import ResultModel
@@ -73,6 +74,7 @@ class ThreadInvocation(_Invocation):
 
     def __init__(self, *call: Any, wants_stream: bool = False) -> None:
         super().__init__(*call, wants_stream=wants_stream)
+        self._submitted_at = 0.0
         self._bridge: ThreadBridge | None = None
         self._opened: EventStream | None = None
         self._future: asyncio.Future[Reply] | None = None
@@ -80,12 +82,13 @@ class ThreadInvocation(_Invocation):
     async def reply(self) -> Reply:
         """Run the hook and return its answer, or its stream once it has begun one."""
         context = copy_context()
+        self._submitted_at = time.monotonic()
         if self._is_open:
             self._opened, self._bridge = self._open("text")
-            self._threads.submit(lambda: context.run(self._run))
+            self._threads.submit(lambda: context.run(self._run), self._context.deployment)
             return self._opened
         self._future = asyncio.get_running_loop().create_future()
-        self._threads.submit(lambda: context.run(self._run))
+        self._threads.submit(lambda: context.run(self._run), self._context.deployment)
         return await self._future
 
     def cancel(self) -> None:
@@ -101,6 +104,9 @@ class ThreadInvocation(_Invocation):
         failure: BaseException | None = None
         try:
             self._context.raise_if_cancelled()
+            max_wait_s = self._threads.max_wait_s
+            if max_wait_s is not None and time.monotonic() - self._submitted_at > max_wait_s:
+                raise Overloaded("The server is overloaded. Try again later.")
             value = self._hook(**self._arguments)
             found = stream_source(value)
             if found is not None:

@@ -18,6 +18,7 @@ from hayhooks.surfaces._http import (
     read_body,
     require,
     require_json,
+    require_size,
     send_bytes,
     send_json,
     trace_of,
@@ -45,10 +46,13 @@ class Messages:
 
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A Message, whole or streamed."""
-        request, data = read_request(await self._body(scope, receive), MessagesRequest)
+        sent = await self._body(scope, receive)
+        request, data = read_request(sent, MessagesRequest)
         body = chat_body(request, data)
         session = session_of(scope, body)
         chosen = self._choose(request.model, scope, session)
+        require_size(sent, chosen.deployment.limits)
+        del sent
         call = Call(
             arguments={"model": request.model, "messages": body["messages"], "body": body},
             headers=scope["headers"],
@@ -105,7 +109,7 @@ class Messages:
                 request_id = run.context.request_id
                 run.is_streamed = True
                 headers = (SSE, *request_headers(request_id))
-                sender = StreamSender(send, headers, PING, self._options.heartbeat_s)
+                sender = StreamSender(send, headers, self._options, PING)
                 watching.start()
                 async for events in run.batches():
                     await sender.write(fold.frames(events))

@@ -20,6 +20,7 @@ from hayhooks.surfaces._http import (
     request_id_header,
     require,
     require_json,
+    require_size,
     send_bytes,
     send_json,
     trace_of,
@@ -60,13 +61,17 @@ class Chat:
         try:
             require(scope, "POST")
             require_json(header(scope, b"content-type"))
-            if model is not None:  # before the body is read
-                self._runtime.find(model, caller_of(scope))
-            body = read_chat_body(await read_body(scope, receive, options.max_body_bytes), model)
+            limit = options.max_body_bytes  # of the server, where the body names the model
+            if model is not None:
+                limit = options.body_limit(self._runtime.find(model, caller_of(scope)).limits)
+            data = await read_body(scope, receive, limit)
+            body = read_chat_body(data, model)
             model = body["model"]
             session = session_of(scope, body)
             chosen = self._runtime.choose(model, caller_of(scope), session)
             deployment = chosen.deployment
+            require_size(data, deployment.limits)
+            del data
             if ENTRY not in deployment.entries:
                 raise EntryNotFound(model, "chat hook")
             fold = self._fold(deployment, scope, body)
@@ -148,7 +153,7 @@ class Chat:
         try:
             async with cancel_on_disconnect(receive) as watching, run:
                 run.is_streamed = True
-                sender = StreamSender(send, (SSE, request_id_header(run)), HEARTBEAT, self._options.heartbeat_s)
+                sender = StreamSender(send, (SSE, request_id_header(run)), self._options, HEARTBEAT)
                 watching.start()
                 async for events in run.batches():
                     await sender.write(fold.frames(events))

@@ -23,6 +23,7 @@ from hayhooks.surfaces._http import (
     request_id_header,
     require,
     require_json,
+    require_size,
     send_bytes,
     trace_of,
 )
@@ -47,12 +48,15 @@ class Embeddings:
         """Run the model that the body names. Raises what the caller must be told."""
         require(scope, "POST")
         require_json(header(scope, b"content-type"))
-        body, inputs = read_embeddings_body(await read_body(scope, receive, self._options.max_body_bytes))
+        data = await read_body(scope, receive, self._options.max_body_bytes)
+        body, inputs = read_embeddings_body(data)
         model = body["model"]
         session = session_of(scope, body)
         chosen = self._runtime.choose(model, caller_of(scope), session)
         if ENTRY not in chosen.deployment.entries:
             raise EntryNotFound(model, "embedding hook")
+        require_size(data, chosen.deployment.limits)
+        del data
         call = Call(
             arguments={"model": model, "inputs": inputs, "body": body},
             headers=scope["headers"],

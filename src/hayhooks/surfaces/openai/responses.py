@@ -22,6 +22,7 @@ from hayhooks.surfaces._http import (
     request_id_header,
     require,
     require_json,
+    require_size,
     route_path,
     send_bytes,
     send_json,
@@ -88,9 +89,11 @@ class Responses:
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         require_json(header(scope, b"content-type"))
-        body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
+        data = await read_body(scope, receive, self._options.max_body_bytes)
+        body = json_object(data)
         model = model_of(body)
-        self._runtime.find(model, caller_of(scope))  # a name that is not there is said first
+        require_size(data, self._runtime.find(model, caller_of(scope)).limits)  # a name that is not there is said first
+        del data
         check_response_body(body)
         turn = await self._memory.turn(body, session_of(scope, body))
         # Only now is it known which session it goes on with, and so which version answers.
@@ -144,7 +147,7 @@ class Responses:
         try:
             async with cancel_on_disconnect(receive) as watching, run:
                 run.is_streamed = True
-                sender = StreamSender(send, (SSE, request_id_header(run)), HEARTBEAT, self._options.heartbeat_s)
+                sender = StreamSender(send, (SSE, request_id_header(run)), self._options, HEARTBEAT)
                 watching.start()
                 async for events in run.batches():
                     frames = fold.add(events)
@@ -177,7 +180,7 @@ class Responses:
 
     async def _follow(self, log: Any, receive: Receive, send: Send) -> None:
         """Send events as they come; a caller who leaves stops nothing but this."""
-        sender = StreamSender(send, (SSE,), HEARTBEAT, self._options.heartbeat_s)
+        sender = StreamSender(send, (SSE,), self._options, HEARTBEAT)
         try:
             async with cancel_on_disconnect(receive) as watching:
                 watching.start()
@@ -205,7 +208,7 @@ class Responses:
             message = f"Response '{response_id}' is being streamed {where}. Ask again without 'stream'."
             raise Refused(400, message, "response_not_attachable", "stream")
         events = events_after(kept.events or replayed(msgspec.json.decode(kept.response)), 0, after)
-        sender = StreamSender(send, (SSE,))
+        sender = StreamSender(send, (SSE,), self._options)
         await sender.end(events)
 
     async def _delete(self, response_id: str, send: Send) -> None:

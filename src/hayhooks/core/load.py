@@ -1,0 +1,160 @@
+"""How busy this process is, and whether it can take one more run."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hayhooks.core.errors import Overloaded
+
+_LOOK_S = 0.05
+_FEW = 64  # callers, with whom a server is busy and not overloaded
+_CALM_LOOKS = 20
+_LESS, _MORE = 0.9, 1.05  # how the rate follows in the time of a look: it falls faster than it grows, as TCP's does
+_LEAST_RATE = 10.0  # runs per second
+_MOST_SHARES = 1000
+_SHARE_S = 1.0  # over which the shares of deployments are counted
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """How much one process takes. None is no limit."""
+
+    max_total_runs: int | None = None
+    max_total_streams: int | None = None
+    max_delay_s: float | None = None
+
+
+class Load:
+    """Counts runs and streams, and sheds what the process cannot keep up with. Event loop only.
+
+    While there are runs it looks, every 50 ms, how far the event loop is behind its clock and, by ``delay_s``, how long
+    calls wait for a thread. Once that is more than ``max_delay_s``, and callers are many, runs are admitted at the rate
+    at which runs ended of late, which then falls and grows with the delay, until nothing has been refused for a second;
+    and runs that have waited longer for a thread are refused as well, by ``limit_waiting``. Who asks for less than an
+    equal share of the rate is admitted all the same: one deployment's flood is not paid for by the others.
+    """
+
+    def __init__(self, limits: LoadLimits | None = None) -> None:
+        self._limits = limits or LoadLimits()
+        self.delay_s: Callable[[], float] = lambda: 0.0
+        self.limit_waiting: Callable[[float | None], None] = lambda _: None
+        self.connections = 0  # that are open; whoever counts them
+        self.runs = 0
+        self.streams = 0
+        self.is_shedding = False
+        self._begun = self._ended = 0  # runs, since the last look
+        self._refused = 0  # since the last look
+        self._calm = 0  # looks in a row
+        self._ending_rate = 0.0  # runs per second, of late
+        self._rate = 0.0  # admitted per second, while shedding
+        self._tokens = 0.0
+        self._filled_at = self._looked_at = self._shared_at = 0.0
+        self._admitted: dict[str, int] = {}
+        self._is_looking = False
+
+    def enter(self, name: str) -> None:
+        """A run of that deployment begins.
+
+        Raises:
+            Overloaded: There are too many, or the process is behind its work.
+        """
+        limit = self._limits.max_total_runs
+        if limit is not None and self.runs >= limit:
+            raise Overloaded(f"The server is busy with {self.runs} runs. Try again later.")
+        if self.is_shedding and not self._is_admitted(name):
+            self._refused += 1
+            raise Overloaded("The server is overloaded. Try again later.")
+        self.runs += 1
+        self._begun += 1
+        if not self._is_looking and self._limits.max_delay_s is not None:
+            self._look_later()
+
+    def leave(self) -> None:
+        """A run has ended."""
+        self.runs -= 1
+        self._ended += 1
+
+    def enter_stream(self) -> None:
+        """A stream opens.
+
+        Raises:
+            Overloaded: There are too many.
+        """
+        limit = self._limits.max_total_streams
+        if limit is not None and self.streams >= limit:
+            raise Overloaded(f"The server is busy with {self.streams} streams. Try again later.")
+        self.streams += 1
+
+    def leave_stream(self) -> None:
+        """A stream is closed."""
+        self.streams -= 1
+
+    def refuses(self, name: str) -> bool:
+        """Whether a run of that deployment would be refused now: for who can refuse it before it is read."""
+        if not self.is_shedding or self._has_token(name):
+            return False
+        self._refused += 1
+        return True
+
+    def _is_admitted(self, name: str) -> bool:
+        if not self._has_token(name):
+            return False
+        self._tokens = max(self._tokens - 1, -self._rate * _LOOK_S)
+        self._admitted[name] = self._admitted.get(name, 0) + 1
+        return True
+
+    def _has_token(self, name: str) -> bool:
+        now = time.monotonic()
+        if now - self._shared_at >= _SHARE_S:
+            self._shared_at = now
+            # Who was admitted in the last period still has a share.
+            self._admitted = dict.fromkeys((known for known, count in self._admitted.items() if count), 0)
+        self._tokens = min(self._tokens + (now - self._filled_at) * self._rate, max(1.0, self._rate * _LOOK_S))
+        self._filled_at = now
+        if len(self._admitted) < _MOST_SHARES:  # names may be anything that callers make up
+            self._admitted.setdefault(name, 0)
+        shares = len(self._admitted)
+        return self._tokens >= 1 or (
+            shares > 1 and self._admitted.get(name, shares) < max(1.0, self._rate * _SHARE_S / shares)
+        )
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._is_looking = True
+        self._looked_at = time.monotonic()
+        loop.call_later(_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        passed_s = now - self._looked_at
+        late_s = passed_s - _LOOK_S
+        limit_s = self._limits.max_delay_s or 0.0
+        is_behind = self.connections >= _FEW and max(late_s, self.delay_s()) > limit_s
+        looks = max(1.0, passed_s / _LOOK_S)  # that there would have been on time
+        self._ending_rate += min(1.0, 0.2 * looks) * (self._ended / passed_s - self._ending_rate)
+        if is_behind:
+            self._calm = 0
+            if self.is_shedding:
+                self._rate = max(_LEAST_RATE, self._rate * _LESS**looks)
+            else:
+                self._begin_shedding(now)
+        elif self.is_shedding:
+            self._calm = 0 if self._refused else self._calm + 1
+            self._rate *= _MORE
+            if self._calm >= _CALM_LOOKS:
+                self.is_shedding = False
+                self.limit_waiting(None)
+        goes_on = self._begun or self._refused or self.runs or self.is_shedding
+        self._begun = self._ended = self._refused = 0
+        self._is_looking = False
+        if goes_on:
+            self._look_later()
+
+    def _begin_shedding(self, now: float) -> None:
+        self.is_shedding = True
+        self.limit_waiting(self._limits.max_delay_s)
+        self._rate = max(_LEAST_RATE, self._ending_rate)
+        self._tokens = 0.0
+        self._filled_at = self._shared_at = now
+        self._admitted = {}
