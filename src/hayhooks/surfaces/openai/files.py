@@ -77,10 +77,10 @@ class Files:
             raise KeptFileNotFound(path[1:])
         require(scope, "GET", "HEAD", "DELETE")
         if scope["method"] == "DELETE":
-            await in_thread(self._store.delete, file_id)
+            await in_thread(self._store.of(caller_of(scope)).delete, file_id)
             await send_json(send, 200, {"id": file_id, "object": "file", "deleted": True})
         else:
-            await send_json(send, 200, file_object(await in_thread(self._store.get, file_id)))
+            await send_json(send, 200, file_object(await in_thread(self._store.of(caller_of(scope)).get, file_id)))
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._form(scope, receive) as (fields, upload):
@@ -94,7 +94,7 @@ class Files:
                 await self._hand_over(taker, upload, purpose, scope, receive, send)
                 return
             kept = await in_thread(
-                self._store.keep,
+                self._store.of(caller_of(scope)).keep,
                 upload.file,
                 filename=safe_filename(upload.filename),
                 content_type=_media_type(upload.content_type),
@@ -178,7 +178,7 @@ class Files:
         if after is not None and not is_file_id(after):
             raise invalid("after", "'after' must be the id of a file.")
         files, has_more = await in_thread(
-            self._store.page,
+            self._store.of(caller_of(scope)).page,
             limit=int(limit),
             is_newest_first=order == "desc",
             after=after,
@@ -194,7 +194,7 @@ class Files:
         await send_json(send, 200, body)
 
     async def _content(self, file_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        file, opened = await in_thread(self._store.open, file_id)
+        file, opened = await in_thread(self._store.of(caller_of(scope)).open, file_id)
         try:
             headers: list[Header] = [
                 (b"content-type", (file.content_type or "application/octet-stream").encode()),

@@ -66,13 +66,13 @@ class Responses:
                 case [response_id] if response_id not in _NOT_HERE:
                     require(scope, "GET", "HEAD", "DELETE")
                     await (
-                        self._delete(response_id, send)
+                        self._delete(response_id, scope, send)
                         if scope["method"] == "DELETE"
                         else self._get(response_id, scope, receive, send)
                     )
                 case [response_id, "cancel"]:
                     require(scope, "POST")
-                    await self._cancel(response_id, send)
+                    await self._cancel(response_id, scope, send)
                 case [response_id, "input_items"]:
                     require(scope, "GET", "HEAD")
                     await self._input_items(response_id, scope, send)
@@ -89,7 +89,7 @@ class Responses:
         body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
         deployment, entry = self._target(model_of(body), scope)
         check_response_body(body)
-        turn = await self._memory.turn(body, session_of(scope, body))
+        turn = await self._memory.turn(body, session_of(scope, body), caller_of(scope))
         call = _call(body, turn, entry, scope)
         response = new_response(turn.id, body, turn.conversation_id)
         is_streamed = body["stream"] or body["background"]
@@ -188,7 +188,7 @@ class Responses:
 
     async def _get(self, response_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         asked = query(scope)
-        kept = await self._kept(response_id)
+        kept = await self._kept(response_id, scope)
         if asked.get("stream", "").lower() not in ("true", "1"):
             await send_bytes(send, 200, kept.response)
             return
@@ -205,31 +205,31 @@ class Responses:
         sender = StreamSender(send, (SSE,))
         await sender.end(events)
 
-    async def _delete(self, response_id: str, send: Send) -> None:
-        kept = await self._kept(response_id)
-        await self._memory.ask(self._memory.store.delete, response_id)
+    async def _delete(self, response_id: str, scope: Scope, send: Send) -> None:
+        kept = await self._kept(response_id, scope)
+        await self._memory.ask(self._memory.store.of(caller_of(scope)).delete, response_id)
         if not kept.has_ended and self._background.log(response_id) is not None:
             await self._background.cancel(response_id)
         await send_json(send, 200, {"id": response_id, "object": "response", "deleted": True})
 
-    async def _cancel(self, response_id: str, send: Send) -> None:
-        kept = await self._kept(response_id)
+    async def _cancel(self, response_id: str, scope: Scope, send: Send) -> None:
+        kept = await self._kept(response_id, scope)
         if not kept.is_background:
             message = "Only background responses can be cancelled; others stop when their caller leaves."
             raise Refused(400, message, "response_not_background", "response_id")
         if not kept.has_ended:
             await self._background.cancel(response_id)
-            kept = await self._kept(response_id)
+            kept = await self._kept(response_id, scope)
         await send_bytes(send, 200, kept.response)
 
     async def _input_items(self, response_id: str, scope: Scope, send: Send) -> None:
         page = page_of(scope)
-        kept = await self._kept(response_id)
+        kept = await self._kept(response_id, scope)
         items = [listed(item) for item in msgspec.json.decode(kept.input)]
         await send_json(send, 200, list_object(page_of_items(items, page), page.limit))
 
-    async def _kept(self, response_id: str) -> KeptResponse:
-        kept = await self._memory.ask(self._memory.store.get, response_id)
+    async def _kept(self, response_id: str, scope: Scope) -> KeptResponse:
+        kept = await self._memory.ask(self._memory.store.of(caller_of(scope)).get, response_id)
         if kept is None:
             raise Refused(404, f"Response with id '{response_id[:80]}' not found.", "response_not_found", "response_id")
         return kept

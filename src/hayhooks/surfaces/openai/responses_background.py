@@ -8,6 +8,7 @@ from typing import Any
 
 from hayhooks.core.deployment import Call
 from hayhooks.core.errors import HayhooksError
+from hayhooks.core.principal import ADMIN
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces.openai.responses_events import events_after
 from hayhooks.surfaces.openai.responses_fold import Fold
@@ -117,9 +118,10 @@ class Background:
             self._stop(response_id, found)
             await asyncio.wait([found.task])
             return
-        await self._memory.ask(self._memory.store.ask_to_cancel, response_id)
+        held = self._memory.store.of(ADMIN)  # whoever asks was found to hold it
+        await self._memory.ask(held.ask_to_cancel, response_id)
         for _ in range(_LOOKS):
-            kept = await self._memory.ask(self._memory.store.get, response_id)
+            kept = await self._memory.ask(held.get, response_id)
             if kept is None or kept.has_ended:
                 return
             await asyncio.sleep(_LOOK_S / 2)
