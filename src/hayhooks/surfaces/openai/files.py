@@ -29,7 +29,9 @@ from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import Header, HTTPOptions, caller_of, header, require, send_json
 from hayhooks.surfaces._json import invalid
 from hayhooks.surfaces._leaving import cancel_on_disconnect
+from hayhooks.surfaces._ranges import NotInRange, range_of
 from hayhooks.surfaces._session import session_of
+from hayhooks.surfaces.openai.errors import error_object
 
 ENTRY = "run_file_upload"
 VIA = "openai"
@@ -196,19 +198,30 @@ class Files:
     async def _content(self, file_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         file, opened = await in_thread(self._store.of(caller_of(scope)).open, file_id)
         try:
+            part = range_of(scope, file.size)
+            wanted = range(file.size) if part is None else part
             headers: list[Header] = [
                 (b"content-type", (file.content_type or "application/octet-stream").encode()),
-                (b"content-length", b"%d" % file.size),
+                (b"content-length", b"%d" % len(wanted)),
+                (b"accept-ranges", b"bytes"),
                 (b"content-disposition", _disposition(file.filename)),
                 *_AS_DATA,
             ]
+            if part is not None:
+                headers.append((b"content-range", b"bytes %d-%d/%d" % (part.start, part.stop - 1, file.size)))
+                await in_thread(opened.seek, part.start)
             async with cancel_on_disconnect(receive) as watching:
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.start", "status": 200 if part is None else 206, "headers": headers})
                 watching.start()
-                while scope["method"] != "HEAD" and (piece := await in_thread(opened.read, _PIECE)):
+                left = 0 if scope["method"] == "HEAD" else len(wanted)
+                while left and (piece := await in_thread(opened.read, min(left, _PIECE))):
+                    left -= len(piece)
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 watching.stop()
                 await send({"type": "http.response.body", "body": b""})
+        except NotInRange as error:
+            answer = error_object(str(error), "invalid_request_error", "range_not_satisfiable")
+            await send_json(send, 416, answer, ((b"content-range", error.content_range),))
         finally:
             opened.close()
 

@@ -29,6 +29,7 @@ from hayhooks.surfaces._json import json_bytes, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import StreamSender
+from hayhooks.surfaces._tokens import estimated_tokens
 from hayhooks.surfaces.openai.chat import ENTRY as CHAT
 from hayhooks.surfaces.openai.chat import HEARTBEAT, SSE, VIA
 from hayhooks.surfaces.openai.errors import Refused, error_answer
@@ -42,7 +43,7 @@ from hayhooks.surfaces.openai.responses_object import new_response
 from hayhooks.surfaces.openai.responses_state import INTERRUPTED, Memory, Turn
 
 ENTRY = "run_response"
-_NOT_HERE = ("compact", "input_tokens")  # words of the API in the place of an id, which have no meaning for a pipeline
+_NOT_HERE = ("compact",)  # a word of the API in the place of an id, which has no meaning for a pipeline
 
 
 class Responses:
@@ -63,6 +64,9 @@ class Responses:
                 case []:
                     require(scope, "POST")
                     await self._create(scope, receive, send)
+                case ["input_tokens"]:
+                    require(scope, "POST")
+                    await self._count(scope, receive, send)
                 case [response_id] if response_id not in _NOT_HERE:
                     require(scope, "GET", "HEAD", "DELETE")
                     await (
@@ -85,11 +89,7 @@ class Responses:
     # -- creating ---------------------------------------------------------------------------------------------
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
-        require_json(header(scope, b"content-type"))
-        body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
-        deployment, entry = self._target(model_of(body), scope)
-        check_response_body(body)
-        turn = await self._memory.turn(body, session_of(scope, body), caller_of(scope))
+        body, deployment, entry, turn = await self._begun(scope, receive)
         call = _call(body, turn, entry, scope)
         response = new_response(turn.id, body, turn.conversation_id)
         is_streamed = body["stream"] or body["background"]
@@ -107,6 +107,22 @@ class Responses:
             await self._stream(body["model"], entry, call, turn, fold, receive, send)
         else:
             await self._whole(body["model"], entry, call, turn, fold, scope, receive, send)
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The estimated number of tokens of a request, with all that it continues."""
+        body, _, _, turn = await self._begun(scope, receive)
+        messages = chat_messages([*turn.history, *turn.items], body.get("instructions"))
+        tokens = estimated_tokens(messages, body.get("tools") or [])
+        await send_json(send, 200, {"object": "response.input_tokens", "input_tokens": tokens})
+
+    async def _begun(self, scope: Scope, receive: Receive) -> tuple[dict[str, Any], Deployment, str, Turn]:
+        """A request's body, who answers it with which hook, and what came before."""
+        require_json(header(scope, b"content-type"))
+        body = json_object(await read_body(scope, receive, self._options.max_body_bytes))
+        deployment, entry = self._target(model_of(body), scope)
+        check_response_body(body)
+        turn = await self._memory.turn(body, session_of(scope, body), caller_of(scope))
+        return body, deployment, entry, turn
 
     def _target(self, model: str, scope: Scope) -> tuple[Deployment, str]:
         """The deployment of that name, and the hook of it that answers."""
