@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -48,8 +48,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     made: list[SQLiteResponses] = []
     place: Path | Literal[":memory:"] = tmp_path / "responses.db" if request.param == "file" else ":memory:"
 
-    def make(max_age_s: float = 3600, max_count: int = 100) -> SQLiteResponses:
-        made.append(SQLiteResponses(place, max_age_s=max_age_s, max_count=max_count))
+    def make(max_age_s: float = 3600, max_count: int = 100, max_bytes: int = 10**9) -> SQLiteResponses:
+        made.append(SQLiteResponses(place, max_age_s=max_age_s, max_count=max_count, max_bytes=max_bytes))
         return made[-1]
 
     yield make
@@ -59,6 +59,10 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
 
 def response(name: str, previous: str | None = None, status: str = "completed", created_s: int = NOW_S) -> KeptResponse:
     return KeptResponse(name, status, created_s, name, b'{"output":[]}', b"[]", previous, owner=7)
+
+
+def sized(name: str, size: int, **more: Any) -> KeptResponse:
+    return replace(response(name, **more), response=b"x" * (size - 2))
 
 
 def test_what_is_put_is_got_until_it_is_deleted(make: Make) -> None:
@@ -98,6 +102,36 @@ def test_what_is_too_old_or_too_much_goes_and_what_is_being_made_stays(make: Mak
     kept = [number for number in range(10) if store.of(ANONYMOUS).get(f"new{number}") is not None]
     assert kept[-1] == 9
     assert len(kept) <= 6
+
+
+def test_of_what_is_too_many_bytes_the_oldest_goes(make: Make) -> None:
+    store = make(max_bytes=350)
+    anna, ben = store.of(ANNA), store.of(BEN)
+    anna.put(sized("slow", 300, status="in_progress", created_s=NOW_S - 1))
+    for number in range(8):
+        (anna, ben)[number % 2].put(sized(f"new{number}", 100, created_s=NOW_S + number))
+    assert [number for number in range(8) if store.of(ADMIN).get(f"new{number}")] == [5, 6, 7]
+    assert anna.get("slow") is not None  # it is still being made
+    ben.put(sized("large", 1000, created_s=NOW_S + 9))  # the newest, though it is too large alone
+    assert ben.get("large") is not None
+    assert ben.get("new7") is None
+    ben.put(sized("large", 10, created_s=NOW_S + 9))
+    ben.put(sized("more", 300, created_s=NOW_S + 10))
+    assert [kept.id for kept in (ben.get("large"), ben.get("more")) if kept] == ["large", "more"]
+
+
+def test_of_conversations_that_are_too_many_bytes_the_longest_unused_goes(make: Make) -> None:
+    held = make(max_bytes=100).of(ANNA)
+    for name in ("one", "two"):
+        held.put_conversation(KeptConversation(name, NOW_S, b"{}"))
+        held.append(name, [("i", b"x" * 40)])
+    held.append("two", [("j", b"y" * 40), ("k", b"z" * 40)])  # it alone is too much
+    assert held.conversation("one") is None
+    assert held.items("two") == [b"y" * 40, b"z" * 40]
+    held.delete_item("two", "j")
+    held.put_conversation(KeptConversation("three", NOW_S, b"{}"))
+    held.append("three", [("i", b"x" * 60)])
+    assert held.items("two") == [b"z" * 40]  # what was deleted makes room
 
 
 def test_what_a_process_left_unfinished_is_found(make: Make) -> None:
@@ -140,7 +174,7 @@ def test_items_of_a_conversation_are_read_in_pages(make: Make) -> None:
 
 def test_a_file_that_is_no_database_is_an_oserror(tmp_path: Path) -> None:
     (tmp_path / "responses.db").write_bytes(b"not a database at all, but long enough to be taken for one" * 20)
-    store = SQLiteResponses(tmp_path / "responses.db", max_age_s=3600, max_count=10)
+    store = SQLiteResponses(tmp_path / "responses.db", max_age_s=3600, max_count=10, max_bytes=10**9)
     with pytest.raises(OSError, match="cannot be opened"):
         store.of(ANONYMOUS).get("a")
 
@@ -195,16 +229,26 @@ def test_what_a_release_that_knew_no_callers_has_kept_is_anonymous(tmp_path: Pat
     database.executescript(BEFORE)
     database.close()
     for _ in range(2):
-        store = SQLiteResponses(tmp_path / "responses.db", max_age_s=3600, max_count=10)
+        store = SQLiteResponses(tmp_path / "responses.db", max_age_s=3600, max_count=10, max_bytes=10**9)
         kept = store.of(ANONYMOUS)
         assert kept.get("a") == kept.having("item") == response("a")
         assert kept.items("c") == [b"1"]
+        assert sizes(tmp_path / "responses.db") == [15, 1]
         assert (store.of(ANNA).get("a"), store.of(ANNA).conversation("c")) == (None, None)
         store.close()
 
 
+def sizes(path: Path) -> list[int]:
+    database = sqlite3.connect(path)
+    found = database.execute("SELECT size FROM responses UNION ALL SELECT size FROM conversations").fetchall()
+    database.close()
+    return [row[0] for row in found]
+
+
 def test_two_processes_share_a_file(tmp_path: Path) -> None:
-    one, two = (SQLiteResponses(tmp_path / "responses.db", max_age_s=3600, max_count=10) for _ in range(2))
+    one, two = (
+        SQLiteResponses(tmp_path / "responses.db", max_age_s=3600, max_count=10, max_bytes=10**9) for _ in range(2)
+    )
     one.of(ANONYMOUS).put(response("a"))
     assert two.of(ANONYMOUS).get("a") == response("a")
     two.of(ANONYMOUS).delete("a")

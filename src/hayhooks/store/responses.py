@@ -1,4 +1,4 @@
-"""Responses and conversations in SQLite, bounded by age and count; each caller sees their own."""
+"""Responses and conversations in SQLite, bounded by age, count and bytes; each caller sees their own."""
 
 import time
 import zlib
@@ -12,7 +12,7 @@ from hayhooks.store.response_rows import ResponseRows
 
 _COLUMNS = (
     "status", "created_s", "session", "response", "input", "previous_id", "conversation_id", "is_background", "owner",
-    "events", "id",
+    "events", "size", "id",
 )  # fmt: skip
 _ALL = ", ".join(_COLUMNS)
 _INSERT = f"INSERT INTO responses ({_ALL}, holder) VALUES ({', '.join('?' * len(_COLUMNS))}, ?)"  # noqa: S608 - our names
@@ -24,11 +24,12 @@ class SQLiteResponses:
     """A ResponseStore in one file; ``:memory:`` forgets when it is closed. The file is made when first needed.
 
     Nothing older than *max_age_s* seconds is kept, and of responses, of conversations, and of the items of one
-    conversation not more than about *max_count* each: the oldest go first, whosesoever they are.
+    conversation not more than about *max_count* each, nor more than about *max_bytes*: the oldest go first, whosesoever
+    they are.
     """
 
-    def __init__(self, path: Path | Literal[":memory:"], *, max_age_s: float, max_count: int) -> None:
-        self._rows = ResponseRows(path, max_age_s=max_age_s, max_count=max_count)
+    def __init__(self, path: Path | Literal[":memory:"], *, max_age_s: float, max_count: int, max_bytes: int) -> None:
+        self._rows = ResponseRows(path, max_age_s=max_age_s, max_count=max_count, max_bytes=max_bytes)
 
     def of(self, caller: Principal) -> "ResponsesOf":
         """What *caller* holds, for an admin everything."""
@@ -73,10 +74,11 @@ class ResponsesOf:
 
     def put(self, kept: KeptResponse, items: Sequence[str] = (), *, is_new: bool = True) -> None:
         """Keep *kept*; unless it *is_new*, only in the place of what is there. *items* are the ids of its items."""
+        events = zlib.compress(kept.events, 1) if kept.events else b""
+        size = len(kept.response) + len(kept.input) + len(events)
         row = (
             kept.status, kept.created_s, kept.session, kept.response, kept.input, kept.previous_id,
-            kept.conversation_id, kept.is_background, kept.owner, zlib.compress(kept.events, 1) if kept.events else b"",
-            kept.id,
+            kept.conversation_id, kept.is_background, kept.owner, events, size, kept.id,
         )  # fmt: skip
         with self._rows.transaction() as database:
             if database.execute(f"{_UPDATE} WHERE id = ?{self._mine}", (*row, *self._whose)).rowcount == 0:
@@ -87,7 +89,7 @@ class ResponsesOf:
                 "INSERT OR IGNORE INTO held_items SELECT ?, holder, id FROM responses WHERE id = ?",
                 [(item, kept.id) for item in items],
             )
-            self._rows.prune(database)
+            self._rows.prune(database, size)
 
     def get(self, response_id: str) -> KeptResponse | None:
         """The response of that id."""
@@ -135,7 +137,7 @@ class ResponsesOf:
                     self._sees_all,
                 ),
             )
-            self._rows.prune(database)
+            self._rows.prune(database, len(conversation.metadata))
 
     def conversation(self, conversation_id: str) -> KeptConversation | None:
         """The conversation of that id."""
@@ -160,11 +162,8 @@ class ResponsesOf:
                 "INSERT INTO conversation_items (conversation_id, id, item) VALUES (?, ?, ?)",
                 [(conversation_id, item_id, item) for item_id, item in items],
             )
-            database.execute(
-                "DELETE FROM conversation_items WHERE conversation_id = ?1 AND position <= (SELECT position FROM"
-                " conversation_items WHERE conversation_id = ?1 ORDER BY position DESC LIMIT 1 OFFSET ?2)",
-                (conversation_id, self._rows.max_count),
-            )
+            self._rows.trim(database, conversation_id)
+            self._rows.prune(database, sum(len(item) for _, item in items))
 
     def items(
         self,
@@ -205,6 +204,7 @@ class ResponsesOf:
 
 def _kept(row: Sequence[Any]) -> KeptResponse:
     facts = dict(zip(_COLUMNS, row, strict=True))
+    del facts["size"]
     events = zlib.decompress(facts.pop("events") or _NO_EVENTS)
     return KeptResponse(**{**facts, "is_background": bool(facts["is_background"])}, events=events)
 

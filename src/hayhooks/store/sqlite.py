@@ -43,8 +43,10 @@ def open_database(
     return database
 
 
-def add_column(database: sqlite3.Connection, table: str, column: str, declaration: str) -> None:
-    """Add that column to a table that is there without it."""
+def add_column(database: sqlite3.Connection, table: str, column: str, declaration: str) -> bool:
+    """Add that column to a table that is there without it; whether it was."""
     columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
-    if columns and column not in columns:
-        database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+    if not columns or column in columns:
+        return False
+    database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+    return True
