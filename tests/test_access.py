@@ -149,7 +149,7 @@ def allowed(door: Door, path: str) -> set[str]:
     found = by_door[door]
     if path in ("/models", "/v1/models"):  # a list of what the caller may use
         found = by_door["login"]
-    if path in ("/responses", "/v1/responses"):  # a run, unlike what is below it
+    if path.removeprefix("/v1") in ("/responses", "/responses/input_tokens"):  # a run, unlike what else is below it
         found = by_door["run"]
     return found
 

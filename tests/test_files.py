@@ -385,3 +385,48 @@ def test_files_are_there_after_a_restart(tmp_path: Path) -> None:
 def contents(server: RunningServer) -> list[Path]:
     """The files of the server's store, as they lie on disk."""
     return sorted((server.pipelines_dir.parent / ".hayhooks" / "pipelines" / "files" / "content").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent", "content_range"),
+    [
+        ("bytes=0-3", b"0123", "bytes 0-3/10"),
+        ("Bytes=4-4", b"4", "bytes 4-4/10"),
+        ("bytes=8-", b"89", "bytes 8-9/10"),
+        ("bytes=-3", b"789", "bytes 7-9/10"),
+        ("bytes=-99", b"0123456789", "bytes 0-9/10"),
+        ("bytes=5-9999999999", b"56789", "bytes 5-9/10"),
+    ],
+)
+def test_a_part_of_a_file_is_sent_to_those_who_ask_for_it(
+    client: OpenAI, asked: str, sent: bytes, content_range: str
+) -> None:
+    answer = httpx.get(content_of(client, b"0123456789"), headers={"range": asked})
+    assert (answer.status_code, answer.content) == (206, sent)
+    assert answer.headers["content-range"] == content_range
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("asked", ["bytes=3-1", "bytes=0-1,4-5", "bytes=", "bytes=x-y", "lines=0-1", "bytes=-", "5"])
+def test_a_range_that_is_none_is_passed_over(client: OpenAI, asked: str) -> None:
+    url = content_of(client, b"0123456789")
+    whole = httpx.get(url, headers={"range": asked})
+    assert (whole.status_code, whole.content) == (200, b"0123456789")
+    assert whole.headers["accept-ranges"] == "bytes"
+    unsure = httpx.get(url, headers={"range": "bytes=0-1", "if-range": '"some"'})
+    assert unsure.content == b"0123456789"
+    head = httpx.head(url, headers={"range": "bytes=0-1"})
+    assert (head.status_code, head.headers["content-length"]) == (200, "10")
+
+
+@pytest.mark.parametrize(("content", "asked"), [(b"0123456789", "bytes=10-"), (b"01", "bytes=-0"), (b"", "bytes=0-")])
+def test_a_range_beyond_a_file_is_refused(client: OpenAI, content: bytes, asked: str) -> None:
+    answer = httpx.get(content_of(client, content), headers={"range": asked})
+    assert answer.status_code == 416
+    assert answer.headers["content-range"] == f"bytes */{len(content)}"
+    assert answer.json()["error"]["code"] == "range_not_satisfiable"
+
+
+def content_of(client: OpenAI, content: bytes) -> str:
+    made = client.files.create(file=("a", content), purpose="user_data")
+    return f"{client.base_url}files/{made.id}/content"

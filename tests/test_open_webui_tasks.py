@@ -67,7 +67,7 @@ class PipelineWrapper(BasePipelineWrapper):
 WRAPPERS = {
     "plain": _CHAT.replace("MORE", ""),
     "asked": _CHAT.replace("MORE", 'open_webui_tasks = "chat"\n'),
-    "hook": _CHAT.replace("MORE", "")
+    "hook": _CHAT.replace("MORE", 'open_webui_tasks = "hook"\n')
     + """
     def run_open_webui_task(self, task, messages, body):
         if task == "title_generation":
@@ -211,4 +211,14 @@ def test_an_unknown_way_to_treat_tasks_is_refused(server: RunningServer, tmp_pat
     files = {"pipeline_wrapper.py": source}
     answer = httpx.post(f"{server.url}/deploy_files", json={"name": "never", "files": files})
     assert answer.status_code == 422
-    assert "open_webui_tasks must be one of 'default', 'chat', not 'never'" in answer.json()["detail"]
+    assert "open_webui_tasks must be one of 'default', 'hook', 'chat', not 'never'" in answer.json()["detail"]
+
+
+def test_a_wrapper_that_wants_a_hook_for_tasks_and_has_none_is_refused(server: RunningServer) -> None:
+    source = _CHAT.replace("MORE", 'open_webui_tasks = "hook"\n')
+    misspelt = source + "\n    def run_open_webui_tasks(self, task, messages, body):\n        return None\n"
+    for text in (source, misspelt):
+        files = {"pipeline_wrapper.py": text}
+        answer = httpx.post(f"{server.url}/deploy_files", json={"name": "hookless", "files": files})
+        assert answer.status_code == 422
+        assert "override run_open_webui_task or run_open_webui_task_async" in answer.json()["detail"]

@@ -69,6 +69,21 @@ def post(http: httpx.Client, model: str, said: Any, **more: Any) -> httpx.Respon
     return http.post("/v1/responses", json={"model": model, "input": said, **more})
 
 
+def test_the_tokens_of_a_request_are_estimated_with_all_that_it_continues(client: OpenAI) -> None:
+    count = client.responses.input_tokens.count
+    assert count(model="replies", input="x" * 400).input_tokens == 100
+    first = client.responses.create(model="replies", input="y" * 40)  # which the answer repeats
+    instructed = count(model="replies", input="z" * 40, instructions="i" * 40, previous_response_id=first.id)
+    assert instructed.input_tokens == count(model="replies", input=first.output_text + "w" * 120).input_tokens
+    assert instructed.object == "response.input_tokens"
+    tools: Any = [{"type": "function", "name": "weather", "parameters": {"type": "object"}}]
+    assert count(model="replies", input="x", tools=tools).input_tokens > 10
+    with pytest.raises(openai.NotFoundError):
+        count(model="unknown", input="x")
+    with pytest.raises(openai.BadRequestError, match="resp_unknown"):
+        count(model="replies", input="x", previous_response_id="resp_unknown")
+
+
 # What a hook may give
 
 

@@ -50,6 +50,7 @@ CONTRACT = {
     "HEARTBEAT_S": ("2", "heartbeat_s", 2.0),
     "EVENTS": ("bare", "events", "bare"),
     "RESPONSES_MAX_COUNT": ("7", "responses_max_count", 7),
+    "RESPONSES_MAX_BYTES": ("8", "responses_max_bytes", 8),
     "RESPONSES_MAX_AGE_S": ("60", "responses_max_age_s", 60),
     "JWT_ALGORITHMS": ('["ES256"]', "jwt_algorithms", ["ES256"]),
     "JWT_SCOPES_CLAIM": ("scp", "jwt_scopes_claim", "scp"),

@@ -32,7 +32,7 @@ def read_input_file(part: Mapping[str, Any]) -> InputFile:
     Raises:
         InvalidRequest: The data is no base64; the file is given by address, and nothing is fetched here; there is
             nothing in the part.
-        KeptFileNotFound: No file of that id was uploaded here, or it is gone.
+        KeptFileNotFound: The run's caller has uploaded no file of that id, or it is gone.
         LookupError: A ``file_id`` is read outside of a run.
     """
     if isinstance(part.get("file"), Mapping):  # as chat messages have it
@@ -59,7 +59,7 @@ def _uploaded(file_id: str) -> InputFile:
     context = current_context.get()
     if context is None or context.files is None:
         raise LookupError("read_input_file() is called outside of a run: there are no uploaded files.")
-    file, opened = context.files.open(file_id)
+    file, opened = context.files.of(context.caller).open(file_id)
     with opened:
         return InputFile(file.filename, file.content_type, opened.read())
 

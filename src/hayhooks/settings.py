@@ -150,6 +150,10 @@ class AppSettings(BaseSettings):
         default=10_000,
         description="How many responses, conversations, and items of one conversation are kept; the oldest go first.",
     )
+    responses_max_bytes: PositiveInt = Field(
+        default=1024**3,
+        description="Bytes of responses, and as many of conversations, that are kept; the oldest go first.",
+    )
     graceful_shutdown_timeout: NonNegativeInt = Field(
         default=5, description="Seconds that runs may take to finish when the server stops."
     )

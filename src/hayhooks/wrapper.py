@@ -17,7 +17,8 @@ class BasePipelineWrapper(ABC):
     skip_a2a: bool = False
     a2a_card: dict[str, Any] | None = None
     deployment_type: str | None = None
-    # Titles, tags and the like for Open WebUI: a "default" answer, or that of a hook for them; or "chat" as ever.
+    # Titles, tags and the like for Open WebUI: a "default" answer, or that of a hook for them; "hook" when there must
+    # be one; or "chat" as ever.
     open_webui_tasks: str = "default"
     # Whether runs ask for no key; None: as the server's settings say.
     public: bool | None = None

@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from hayhooks.core.principal import ANONYMOUS
 from hayhooks.store.kept_files import ORPHAN_S, DiskFiles
 from tests.support.killed_store import MEMORY, cut
 
@@ -39,29 +40,29 @@ def _look(root: Path) -> dict[str, object]:
     """What a restart finds, and what it leaves on disk when it is later."""
     store = _open(root, time.time())
     names = {}
-    for file in store.page(limit=10)[0]:
-        _, opened = store.open(file.file_id)
+    for file in store.of(ANONYMOUS).page(limit=10)[0]:
+        _, opened = store.of(ANONYMOUS).open(file.file_id)
         with opened:
             names[file.filename] = opened.read() == CONTENT and file.size == len(CONTENT)
     _keep(root, "last")
     store.close()
     store = _open(root, time.time() + ORPHAN_S + 1)
-    listed = {file.file_id for file in store.page(limit=10)[0]}
+    listed = {file.file_id for file in store.of(ANONYMOUS).page(limit=10)[0]}
     store.close()
     return {"names": names, "is_tidy": {path.name for path in (root / "content").iterdir()} == listed}
 
 
 def _keep(root: Path, name: str) -> None:
     store = _open(root, time.time())
-    store.keep(io.BytesIO(CONTENT), filename=name, content_type=None, purpose="user_data")
+    store.of(ANONYMOUS).keep(io.BytesIO(CONTENT), filename=name, content_type=None, purpose="user_data")
     store.close()
 
 
 def _delete(root: Path, name: str) -> None:
     store = _open(root, time.time())
-    for file in store.page(limit=10)[0]:
+    for file in store.of(ANONYMOUS).page(limit=10)[0]:
         if file.filename == name:
-            store.delete(file.file_id)
+            store.of(ANONYMOUS).delete(file.file_id)
     store.close()
 
 

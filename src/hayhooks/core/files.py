@@ -6,6 +6,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from hayhooks.core.principal import Principal
+
 _FILE_ID = re.compile(r"file-[0-9a-f]{32}")
 _SLASHES = re.compile(r"[/\\]")
 # Marks that make a name read otherwise than it is: invoice<mark>fdp.exe shows as invoiceexe.pdf.
@@ -29,12 +31,19 @@ class KeptFile:
 
 
 class FileStore(Protocol):
-    """Keeps uploaded files. All methods block and may be called from any thread.
+    """Keeps uploaded files, each for the caller who brought it."""
+
+    max_file_bytes: int
+
+    def of(self, caller: Principal) -> "HeldFiles":
+        """The files that *caller* holds, for an admin all; what is kept there is *caller*'s."""
+
+
+class HeldFiles(Protocol):
+    """The files of one caller; those of others are not there. All methods block and may be called from any thread.
 
     A crash inside any of them leaves a file kept whole or not at all.
     """
-
-    max_file_bytes: int
 
     def keep(
         self,

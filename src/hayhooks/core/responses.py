@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from hayhooks.core.principal import Principal
+
 ENDED = ("completed", "incomplete", "failed", "cancelled")  # statuses of a response that does not change any more
 
 
@@ -42,7 +44,29 @@ Item = tuple[str, bytes]  # id, JSON
 
 
 class ResponseStore(Protocol):
-    """Keeps responses and conversations, also for other processes of this server. All methods block; thread-safe.
+    """Keeps responses and conversations, each for the caller who made it, also for other processes of this server.
+
+    All methods but `of` block; thread-safe.
+
+    Raises:
+        OSError: From every method, when the database cannot be read or written.
+    """
+
+    def of(self, caller: Principal) -> "HeldResponses":
+        """What *caller* holds, for an admin everything; what is put there is *caller*'s."""
+
+    def asked_to_cancel(self, owner: int) -> list[str]:
+        """Ids of the responses that the process *owner* is asked to stop."""
+
+    def orphans(self, is_gone: Callable[[int], bool]) -> list[KeptResponse]:
+        """Responses that have not ended and whose process is gone."""
+
+    def close(self) -> None:
+        """Close the database."""
+
+
+class HeldResponses(Protocol):
+    """The responses and conversations of one caller; those of others are not there. All methods block; thread-safe.
 
     Raises:
         OSError: From every method, when the database cannot be read or written.
@@ -63,17 +87,11 @@ class ResponseStore(Protocol):
     def chain(self, response_id: str) -> list[KeptResponse]:
         """The response of that id and those before it, as far as they are kept; oldest first. Without events."""
 
-    def holder(self, item: str) -> KeptResponse | None:
+    def having(self, item: str) -> KeptResponse | None:
         """The response that has an item of that id."""
 
     def ask_to_cancel(self, response_id: str) -> None:
         """Ask the process that makes it to stop."""
-
-    def asked_to_cancel(self, owner: int) -> list[str]:
-        """Ids of the responses that *owner* is asked to stop."""
-
-    def orphans(self, is_gone: Callable[[int], bool]) -> list[KeptResponse]:
-        """Responses that have not ended and whose owner is gone."""
 
     def put_conversation(self, conversation: KeptConversation) -> None:
         """Keep *conversation*, in the place of what was there."""
@@ -102,6 +120,3 @@ class ResponseStore(Protocol):
 
     def delete_item(self, conversation_id: str, item_id: str) -> bool:
         """Forget one item; whether it was there."""
-
-    def close(self) -> None:
-        """Close the database."""

@@ -328,7 +328,10 @@ def _either(is_firsts: Callable[[Scope], bool], first: Door, other: Door) -> Doo
 def response_store(directory: Path, settings: AppSettings) -> SQLiteResponses:
     """The store of responses in that state directory."""
     return SQLiteResponses(
-        directory / "responses.db", max_age_s=settings.responses_max_age_s, max_count=settings.responses_max_count
+        directory / "responses.db",
+        max_age_s=settings.responses_max_age_s,
+        max_count=settings.responses_max_count,
+        max_bytes=settings.responses_max_bytes,
     )
 
 

@@ -11,14 +11,16 @@ from typing import Any, BinaryIO
 
 from hayhooks.core.errors import KeptFileNotFound, TooLarge
 from hayhooks.core.files import KeptFile, is_file_id, new_file_id
+from hayhooks.core.principal import ANONYMOUS, Principal
 from hayhooks.store.disk import StoreFailed
 from hayhooks.store.files import sync_directory
-from hayhooks.store.sqlite import open_database
+from hayhooks.store.sqlite import add_column, open_database
 
 # What no row names may still be on its way into the database of another process, though not for that long.
 ORPHAN_S = 600.0
 _PIECE = 1024 * 1024
-_SCHEMA = """
+_HOLDER = f"TEXT NOT NULL DEFAULT '{ANONYMOUS.id}'"  # id of the caller who brought it
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
     file_id TEXT PRIMARY KEY,  -- sorts by time
     filename TEXT NOT NULL,
@@ -26,24 +28,28 @@ CREATE TABLE IF NOT EXISTS files (
     size INTEGER NOT NULL,     -- bytes
     purpose TEXT NOT NULL,
     created_s INTEGER NOT NULL,
-    expires_s INTEGER
-) STRICT
+    expires_s INTEGER,
+    holder {_HOLDER}
+) STRICT;
+CREATE INDEX IF NOT EXISTS files_by_holder ON files (holder, file_id);
 """
-_ONE = "SELECT * FROM files WHERE file_id = ? AND (expires_s IS NULL OR expires_s > ?)"
-_NEWEST_FIRST = """
-SELECT * FROM files
-WHERE (:after IS NULL OR file_id < :after) AND (:purpose IS NULL OR purpose = :purpose)
-    AND (expires_s IS NULL OR expires_s > :now)
+_COLUMNS = "file_id, filename, content_type, size, purpose, created_s, expires_s"
+_INSERT = f"INSERT INTO files ({_COLUMNS}, holder) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our names
+# {whose} is who may see it.
+_THERE = f"SELECT {_COLUMNS} FROM files WHERE {{whose}} AND (expires_s IS NULL OR expires_s > :now)"  # noqa: S608
+_ONE = _THERE + " AND file_id = :file_id"
+_NEWEST_FIRST = f"""{_THERE}
+    AND (:after IS NULL OR file_id < :after) AND (:purpose IS NULL OR purpose = :purpose)
 ORDER BY file_id DESC LIMIT :limit
 """
-_OLDEST_FIRST = _NEWEST_FIRST.replace("<", ">").replace("DESC", "ASC")
+_OLDEST_FIRST = _NEWEST_FIRST.replace("file_id <", "file_id >").replace("DESC", "ASC")
 
 
 class DiskFiles:
     """Keeps files below *directory*, also for other processes of this server. Thread-safe.
 
     The bytes come first, then the row: only what has a row is there. Bytes without one, which a crash leaves, and
-    files whose time is over are removed at the start.
+    files whose time is over are removed at the start. `of` gives those of one caller.
 
     Raises:
         OSError: The directory or the database cannot be made.
@@ -54,16 +60,92 @@ class DiskFiles:
     ) -> None:
         self.max_file_bytes = max_file_bytes
         self._max_total_bytes = max_total_bytes
-        self._clock = clock
+        self.clock = clock
         self._contents = directory.absolute() / "content"
         self._contents.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = open_database(directory / "files.db", _SCHEMA)
+        self._database = open_database(directory / "files.db", _SCHEMA, upgrade=_upgrade)
         try:
             self._tidy()
         except BaseException:
             self._database.close()
             raise
+
+    def of(self, caller: Principal) -> "FilesOf":
+        """The files of *caller*, for an admin all."""
+        return FilesOf(self, caller)
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    def path(self, file_id: str) -> Path:
+        """Where its bytes are."""
+        return self._contents / file_id
+
+    def require_room(self, execute: "Execute", size: int) -> None:
+        """Raise TooLarge unless *size* bytes fit beside what there is."""
+        used = execute("SELECT COALESCE(SUM(size), 0) FROM files", ())[0][0]
+        if used + size > self._max_total_bytes:
+            raise TooLarge(
+                f"There is no room for {size} bytes: all files together may have {self._max_total_bytes} bytes, "
+                f"and {used} are used. Delete some."
+            )
+
+    def drop_expired(self) -> None:
+        """Remove what has had its time."""
+        with self.transaction() as execute:
+            gone = execute("DELETE FROM files WHERE expires_s <= ? RETURNING file_id", (self.clock(),))
+        for (file_id,) in gone:
+            _remove(self.path(file_id))
+
+    def read(self, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> list[tuple[Any, ...]]:
+        """The rows of a statement. Raises StoreFailed."""
+        with self._lock:
+            try:
+                return self._database.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise _failed() from error
+
+    @contextmanager
+    def transaction(self) -> Iterator["Execute"]:
+        """All or nothing; on disk at the end of the block."""
+        with self._lock:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                try:
+                    yield lambda statement, values: self._database.execute(statement, values).fetchall()
+                    self._database.execute("COMMIT")
+                except BaseException:
+                    if self._database.in_transaction:
+                        self._database.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise _failed() from error
+
+    def _tidy(self) -> None:
+        """Remove bytes without a row and rows without bytes."""
+        self.drop_expired()
+        # Before the rows are read: what is listed then and has no row has none for ORPHAN_S.
+        listed = {entry.name: entry.stat().st_mtime for entry in os.scandir(self._contents)}
+        with self.transaction() as execute:
+            known = {file_id for (file_id,) in execute("SELECT file_id FROM files", ())}
+            for file_id in known - listed.keys():
+                if not self.path(file_id).exists():
+                    execute("DELETE FROM files WHERE file_id = ?", (file_id,))
+        for name in listed.keys() - known:
+            if self.clock() - listed[name] > ORPHAN_S:
+                _remove(self._contents / name)
+
+
+class FilesOf:
+    """The files of one caller: a HeldFiles."""
+
+    def __init__(self, files: DiskFiles, caller: Principal) -> None:
+        self._files = files
+        self._holder = caller.id
+        self._whose = "TRUE" if caller.is_admin else "holder = :holder"
 
     def keep(
         self,
@@ -80,26 +162,26 @@ class DiskFiles:
             TooLarge: The file, or all files together, would be larger than allowed.
             StoreFailed: The disk is full or refuses.
         """
-        now_s = self._clock()
+        now_s = self._files.clock()
         size = content.seek(0, os.SEEK_END)
         content.seek(0)
-        if size > self.max_file_bytes:
-            raise TooLarge(f"The file is larger than {self.max_file_bytes} bytes.")
+        if size > self._files.max_file_bytes:
+            raise TooLarge(f"The file is larger than {self._files.max_file_bytes} bytes.")
         file = KeptFile(
             new_file_id(now_s), filename, content_type, size, purpose, int(now_s),
             None if expires_after_s is None else int(now_s) + expires_after_s,
         )  # fmt: skip
-        self._drop_expired()
-        self._require_room(self._read, size)  # before the disk is filled
-        path = self._path(file.file_id)
+        self._files.drop_expired()
+        self._files.require_room(self._files.read, size)  # before the disk is filled
+        path = self._files.path(file.file_id)
         draft = path.with_name(f".{path.name}.tmp")
         try:
             _write_durably(draft, content)
             draft.replace(path)
-            sync_directory(self._contents)
-            with self._transaction() as execute:
-                self._require_room(execute, size)  # others may have come first
-                execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", _row(file))
+            sync_directory(path.parent)
+            with self._files.transaction() as execute:
+                self._files.require_room(execute, size)  # others may have come first
+                execute(_INSERT, (*_row(file), self._holder))
         except BaseException as error:
             _remove(draft)
             _remove(path)
@@ -112,7 +194,7 @@ class DiskFiles:
         """What is known of it. Raises KeptFileNotFound."""
         rows: list[Any] = []
         if is_file_id(file_id):
-            rows = self._read(_ONE, (file_id, self._clock()))
+            rows = self._read(_ONE, file_id=file_id)
         if not rows:
             raise KeptFileNotFound(file_id)
         return KeptFile(*rows[0])
@@ -121,7 +203,7 @@ class DiskFiles:
         """The same, and its bytes. Raises KeptFileNotFound."""
         file = self.get(file_id)
         try:
-            return file, self._path(file_id).open("rb")
+            return file, self._files.path(file_id).open("rb")
         except FileNotFoundError:  # deleted since
             raise KeptFileNotFound(file_id) from None
 
@@ -129,84 +211,33 @@ class DiskFiles:
         self, *, limit: int, is_newest_first: bool = True, after: str | None = None, purpose: str | None = None
     ) -> tuple[list[KeptFile], bool]:
         """At most *limit* files that come after the id *after*, and whether there are more."""
-        wanted = {"after": after, "purpose": purpose, "now": self._clock(), "limit": limit + 1}
-        rows = self._read(_NEWEST_FIRST if is_newest_first else _OLDEST_FIRST, wanted)
+        statement = _NEWEST_FIRST if is_newest_first else _OLDEST_FIRST
+        rows = self._read(statement, after=after, purpose=purpose, limit=limit + 1)
         return [KeptFile(*row) for row in rows[:limit]], len(rows) > limit
 
     def delete(self, file_id: str) -> None:
         """Forget it. Raises KeptFileNotFound."""
         self.get(file_id)
-        with self._transaction() as execute:
+        with self._files.transaction() as execute:
             gone = execute("DELETE FROM files WHERE file_id = ? RETURNING file_id", (file_id,))
         if not gone:  # somebody was faster
             raise KeptFileNotFound(file_id)
-        _remove(self._path(file_id))
+        _remove(self._files.path(file_id))
 
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._database.close()
-
-    def _path(self, file_id: str) -> Path:
-        return self._contents / file_id
-
-    def _require_room(self, execute: "_Execute", size: int) -> None:
-        used = execute("SELECT COALESCE(SUM(size), 0) FROM files", ())[0][0]
-        if used + size > self._max_total_bytes:
-            raise TooLarge(
-                f"There is no room for {size} bytes: all files together may have {self._max_total_bytes} bytes, "
-                f"and {used} are used. Delete some."
-            )
-
-    def _drop_expired(self) -> None:
-        with self._transaction() as execute:
-            gone = execute("DELETE FROM files WHERE expires_s <= ? RETURNING file_id", (self._clock(),))
-        for (file_id,) in gone:
-            _remove(self._path(file_id))
-
-    def _tidy(self) -> None:
-        """Remove bytes without a row and rows without bytes."""
-        self._drop_expired()
-        # Before the rows are read: what is listed then and has no row has none for ORPHAN_S.
-        listed = {entry.name: entry.stat().st_mtime for entry in os.scandir(self._contents)}
-        with self._transaction() as execute:
-            known = {file_id for (file_id,) in execute("SELECT file_id FROM files", ())}
-            for file_id in known - listed.keys():
-                if not self._path(file_id).exists():
-                    execute("DELETE FROM files WHERE file_id = ?", (file_id,))
-        for name in listed.keys() - known:
-            if self._clock() - listed[name] > ORPHAN_S:
-                _remove(self._contents / name)
-
-    def _read(self, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._database.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise _failed() from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator["_Execute"]:
-        """All or nothing; on disk at the end of the block."""
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                try:
-                    yield lambda statement, values: self._database.execute(statement, values).fetchall()
-                    self._database.execute("COMMIT")
-                except BaseException:
-                    if self._database.in_transaction:
-                        self._database.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise _failed() from error
+    def _read(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        about = {**values, "now": self._files.clock(), "holder": self._holder}
+        return self._files.read(statement.format(whose=self._whose), about)
 
 
-_Execute = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
+Execute = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 
 
 def _failed() -> StoreFailed:
     return StoreFailed("The database of files does not work. The server's log says why.")
+
+
+def _upgrade(database: sqlite3.Connection) -> None:
+    add_column(database, "files", "holder", _HOLDER)
 
 
 def _row(file: KeptFile) -> tuple[Any, ...]:

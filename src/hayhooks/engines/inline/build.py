@@ -8,7 +8,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +90,7 @@ def build(
                 "skip_a2a": wrapper.skip_a2a,
                 "a2a_card": wrapper.a2a_card,
                 "deployment_type": wrapper.deployment_type or _type_of(pipeline),
-                "open_webui_tasks": _one_of(wrapper, "open_webui_tasks", ("default", "chat")),
+                "open_webui_tasks": _tasks(wrapper, entries),
             },
             created_s=int(time.time()),
         )
@@ -251,6 +251,16 @@ def _one_of(wrapper: BasePipelineWrapper, name: str, known: tuple[str, ...]) -> 
     if value not in known:
         raise BuildFailed(f"PipelineWrapper.{name} must be one of {', '.join(map(repr, known))}, not {value!r}.")
     return str(value)
+
+
+def _tasks(wrapper: BasePipelineWrapper, entries: Mapping[str, Entry]) -> str:
+    value = _one_of(wrapper, "open_webui_tasks", ("default", "hook", "chat"))
+    if value == "hook" and "run_open_webui_task" not in entries:
+        raise BuildFailed(
+            "PipelineWrapper.open_webui_tasks is 'hook', and there is none: override run_open_webui_task or "
+            "run_open_webui_task_async, or take 'default'."
+        )
+    return value
 
 
 def _is_number(value: Any) -> bool:

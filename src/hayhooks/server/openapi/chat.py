@@ -6,6 +6,7 @@ from hayhooks.server.openapi.words import (
     ANYTHING,
     OPENAI_ERROR,
     STRING,
+    events_header,
     json_answer,
     json_body,
     name_parameter,
@@ -103,6 +104,7 @@ def paths() -> dict[str, dict[str, Any]]:
                 "Create a chat completion",
                 chat_ok,
                 OPENAI_ERROR,
+                parameters=events_header(),
                 requestBody=json_body(ref("ChatRequest")),
             )
         }

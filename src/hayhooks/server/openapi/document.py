@@ -8,7 +8,7 @@ import msgspec
 
 from hayhooks.core.deployment import Deployment, Entry
 from hayhooks.server.openapi.fixed import fixed_paths, fixed_schemas
-from hayhooks.server.openapi.words import ERROR, OPENAI_ERROR
+from hayhooks.server.openapi.words import ERROR, OPENAI_ERROR, events_header
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _KEPT_BODIES = 4
@@ -196,6 +196,7 @@ def _chat(name: str, entry: Entry) -> dict[str, Any]:
         "tags": ["openai"],
         "summary": f"Chat with {name}",
         "description": entry.description.strip() or f"A chat completion by {name}; the path names the model.",
+        "parameters": events_header(),
         "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
         "responses": {"200": {"description": "A chat completion", "content": answer}, **OPENAI_ERROR},
     }

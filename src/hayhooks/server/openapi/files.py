@@ -73,11 +73,17 @@ def _paths(prefix: str, suffix: str) -> dict[str, dict[str, Any]]:
         "purpose": STRING,
     }
     one = name_parameter("file_id")
+    part = {
+        "name": "Range", "in": "header", "required": False, "schema": STRING,
+        "description": "One range of bytes, such as bytes=0-1023; answered with 206, or 416 when it has none.",
+    }  # fmt: skip
     bytes_ok = {"description": "The bytes of the file", "content": {"*/*": {"schema": BINARY}}}
 
     def of_files(name: str, summary: str, ok: dict[str, Any], **more: Any) -> dict[str, Any]:
         return operation(f"openai_files_{name}{suffix}", "openai", summary, ok, OPENAI_ERROR, **more)
 
+    content = of_files("content", "Read a file", bytes_ok, parameters=[*one, part])
+    content["responses"]["206"] = {**bytes_ok, "description": "The bytes of the range"}
     return {
         f"{prefix}/files": {
             "post": of_files(
@@ -100,6 +106,6 @@ def _paths(prefix: str, suffix: str) -> dict[str, dict[str, Any]]:
             "delete": of_files("delete", "Delete a file", json_answer(ref("FileDeleted")), parameters=one),
         },
         f"{prefix}/files/{{file_id}}/content": {
-            "get": of_files("content", "Read a file", bytes_ok, parameters=one),
+            "get": content,
         },
     }

@@ -120,6 +120,11 @@ SCHEMAS: dict[str, Any] = {
         ),
         "additionalProperties": True,
     },
+    "InputTokens": object_of(
+        ["object", "input_tokens"],
+        object={"const": "response.input_tokens"},
+        input_tokens={"type": "integer", "minimum": 1},
+    ),
     "ItemList": object_of(
         ["object", "data", "first_id", "last_id", "has_more"],
         object={"const": "list"},
@@ -169,6 +174,12 @@ def _responses(path: str, suffix: str) -> dict[str, dict[str, Any]]:
         path: {
             "post": _openai(
                 f"openai_responses{suffix}", "Create a response", answer, requestBody=json_body(ref("ResponseRequest"))
+            )
+        },
+        f"{path}/input_tokens": {
+            "post": _openai(
+                f"openai_responses_input_tokens{suffix}", "Estimate the input tokens of a response",
+                json_answer(ref("InputTokens")), requestBody=json_body(ref("ResponseRequest")),
             )
         },
         f"{path}/{{response_id}}": {

@@ -47,6 +47,13 @@ def name_parameter(name: str = "pipeline_name") -> list[dict[str, Any]]:
     return [{"name": name, "in": "path", "required": True, "schema": STRING}]
 
 
+def events_header() -> list[dict[str, Any]]:
+    """The header that names the form of events in a stream of chat."""
+    what = "The form of events for the person who watches in a stream; else as the server's settings say."
+    schema = {**STRING, "enum": ["chunk", "bare", "off"]}
+    return [{"name": "X-Hayhooks-Events", "in": "header", "required": False, "schema": schema, "description": what}]
+
+
 def operation(
     operation_id: str, tag: str, summary: str, ok: dict[str, Any], errors: dict[str, Any], **more: Any
 ) -> dict[str, Any]:

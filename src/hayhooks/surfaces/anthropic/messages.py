@@ -26,12 +26,12 @@ from hayhooks.surfaces._http import (
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import StreamSender
+from hayhooks.surfaces._tokens import estimated_tokens
 from hayhooks.surfaces.anthropic.convert import chat_body, chat_messages, chat_tools
 from hayhooks.surfaces.anthropic.errors import error_answer, request_headers
 from hayhooks.surfaces.anthropic.fold import PING, Heard, Streamed, Whole
 from hayhooks.surfaces.anthropic.models import ENTRY
 from hayhooks.surfaces.anthropic.requests import CountRequest, MessagesRequest, read_request
-from hayhooks.surfaces.anthropic.tokens import estimated_tokens
 
 VIA = "anthropic"
 SSE: Header = (b"content-type", b"text/event-stream; charset=utf-8")

@@ -76,7 +76,7 @@ class Chat:
                 raise EntryNotFound(model, "chat hook")
             fold = self._fold(deployment, scope, body)
             task = task_of(body)
-            if task is not None and deployment.attributes["open_webui_tasks"] == "default":
+            if task is not None and deployment.attributes["open_webui_tasks"] != "chat":
                 await self._task(task, chosen, fold, scope, body, receive, send)
                 return
             call = Call(

@@ -12,10 +12,11 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.errors import HayhooksError
-from hayhooks.core.responses import KeptConversation
+from hayhooks.core.responses import HeldResponses, KeptConversation
 from hayhooks.surfaces._http import (
     HTTPOptions,
     MethodNotAllowed,
+    caller_of,
     header,
     read_body,
     require,
@@ -52,29 +53,30 @@ class Conversations:
 
     async def _answer(self, parts: list[str], scope: Scope, receive: Receive) -> dict[str, Any]:
         method = scope["method"]
+        held = self._memory.store.of(caller_of(scope))
         match parts:
             case []:
                 require(scope, "POST")
-                return await self._create(await self._body(scope, receive))
+                return await self._create(held, await self._body(scope, receive))
             case [conversation_id]:
                 require(scope, "GET", "HEAD", "POST", "DELETE")
-                conversation = await self._kept(conversation_id)
+                conversation = await self._kept(held, conversation_id)
                 if method == "DELETE":
-                    await self._memory.ask(self._memory.store.delete_conversation, conversation_id)
+                    await self._memory.ask(held.delete_conversation, conversation_id)
                     return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
                 if method == "POST":
-                    return await self._update(conversation, await self._body(scope, receive))
+                    return await self._update(held, conversation, await self._body(scope, receive))
                 return _object(conversation)
             case [conversation_id, "items"]:
                 require(scope, "GET", "HEAD", "POST")
-                await self._kept(conversation_id)
+                await self._kept(held, conversation_id)
                 if method == "POST":
-                    return await self._add(conversation_id, await self._body(scope, receive))
-                return await self._list(conversation_id, scope)
+                    return await self._add(held, conversation_id, await self._body(scope, receive))
+                return await self._list(held, conversation_id, scope)
             case [conversation_id, "items", item]:
                 require(scope, "GET", "HEAD", "DELETE")
-                conversation = await self._kept(conversation_id)
-                return await self._one(conversation, item, is_deleting=method == "DELETE")
+                conversation = await self._kept(held, conversation_id)
+                return await self._one(held, conversation, item, is_deleting=method == "DELETE")
         raise Refused(404, f"Unknown path {scope['path'][:200]!r}.", "unknown_url")
 
     async def _body(self, scope: Scope, receive: Receive) -> dict[str, Any]:
@@ -88,52 +90,53 @@ class Conversations:
             check_items("items", items)
         return body
 
-    async def _create(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def _create(self, held: HeldResponses, body: dict[str, Any]) -> dict[str, Any]:
         metadata = json_bytes(body.get("metadata") or {})
         conversation = KeptConversation(f"conv_{uuid.uuid4().hex}", int(time.time()), metadata)
-        store = self._memory.store
-        await self._memory.ask(store.put_conversation, conversation)
+        await self._memory.ask(held.put_conversation, conversation)
         if body.get("items"):
-            await self._memory.ask(store.append, conversation.id, _encoded(with_ids(items_of(body["items"]))))
+            await self._memory.ask(held.append, conversation.id, _encoded(with_ids(items_of(body["items"]))))
         return _object(conversation)
 
-    async def _update(self, conversation: KeptConversation, body: dict[str, Any]) -> dict[str, Any]:
+    async def _update(
+        self, held: HeldResponses, conversation: KeptConversation, body: dict[str, Any]
+    ) -> dict[str, Any]:
         if "metadata" not in body:
             raise invalid("metadata", "'metadata' must be an object whose values are text.")
         metadata = json_bytes(body["metadata"] or {})
         changed = KeptConversation(conversation.id, conversation.created_s, metadata)
-        await self._memory.ask(self._memory.store.put_conversation, changed)
+        await self._memory.ask(held.put_conversation, changed)
         return _object(changed)
 
-    async def _add(self, conversation_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def _add(self, held: HeldResponses, conversation_id: str, body: dict[str, Any]) -> dict[str, Any]:
         if not body.get("items"):
             raise invalid("items", "'items' must be a list of at least one item.")
         items = with_ids(items_of(body["items"]))
-        await self._memory.ask(self._memory.store.append, conversation_id, _encoded(items))
+        await self._memory.ask(held.append, conversation_id, _encoded(items))
         return list_object([listed(item) for item in items], len(items))
 
-    async def _list(self, conversation_id: str, scope: Scope) -> dict[str, Any]:
+    async def _list(self, held: HeldResponses, conversation_id: str, scope: Scope) -> dict[str, Any]:
         page = page_of(scope)
-        store = self._memory.store
-        if page.after is not None and await self._memory.ask(store.item, conversation_id, page.after) is None:
+        if page.after is not None and await self._memory.ask(held.item, conversation_id, page.after) is None:
             raise no_such_item(page.after)
         found = await self._memory.ask(
-            store.items, conversation_id, limit=page.limit + 1, order=page.order, after=page.after
+            held.items, conversation_id, limit=page.limit + 1, order=page.order, after=page.after
         )
         return list_object([listed(msgspec.json.decode(item)) for item in found], page.limit)
 
-    async def _one(self, conversation: KeptConversation, item_id: str, *, is_deleting: bool) -> dict[str, Any]:
-        store = self._memory.store
-        item = await self._memory.ask(store.item, conversation.id, item_id)
+    async def _one(
+        self, held: HeldResponses, conversation: KeptConversation, item_id: str, *, is_deleting: bool
+    ) -> dict[str, Any]:
+        item = await self._memory.ask(held.item, conversation.id, item_id)
         if item is None:
             raise Refused(404, f"Item with id '{item_id[:80]}' not found.", "item_not_found", "item_id")
         if is_deleting:
-            await self._memory.ask(store.delete_item, conversation.id, item_id)
+            await self._memory.ask(held.delete_item, conversation.id, item_id)
             return _object(conversation)
         return listed(msgspec.json.decode(item))
 
-    async def _kept(self, conversation_id: str) -> KeptConversation:
-        conversation = await self._memory.ask(self._memory.store.conversation, conversation_id)
+    async def _kept(self, held: HeldResponses, conversation_id: str) -> KeptConversation:
+        conversation = await self._memory.ask(held.conversation, conversation_id)
         if conversation is None:
             raise conversation_not_found(conversation_id)
         return conversation

@@ -35,7 +35,9 @@ from hayhooks.surfaces._http import (
 )
 from hayhooks.surfaces._json import invalid
 from hayhooks.surfaces._leaving import cancel_on_disconnect
+from hayhooks.surfaces._ranges import NotInRange, range_of
 from hayhooks.surfaces._session import session_of
+from hayhooks.surfaces.openai.errors import error_object
 
 ENTRY = "run_file_upload"
 VIA = "openai"
@@ -83,10 +85,10 @@ class Files:
             raise KeptFileNotFound(path[1:])
         require(scope, "GET", "HEAD", "DELETE")
         if scope["method"] == "DELETE":
-            await in_thread(self._store.delete, file_id)
+            await in_thread(self._store.of(caller_of(scope)).delete, file_id)
             await send_json(send, 200, {"id": file_id, "object": "file", "deleted": True})
         else:
-            await send_json(send, 200, file_object(await in_thread(self._store.get, file_id)))
+            await send_json(send, 200, file_object(await in_thread(self._store.of(caller_of(scope)).get, file_id)))
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._form(scope, receive) as (fields, upload):
@@ -101,7 +103,7 @@ class Files:
                 await self._hand_over(taker, session, upload, purpose, scope, receive, send)
                 return
             kept = await in_thread(
-                self._store.keep,
+                self._store.of(caller_of(scope)).keep,
                 upload.file,
                 filename=safe_filename(upload.filename),
                 content_type=_media_type(upload.content_type),
@@ -189,7 +191,7 @@ class Files:
         if after is not None and not is_file_id(after):
             raise invalid("after", "'after' must be the id of a file.")
         files, has_more = await in_thread(
-            self._store.page,
+            self._store.of(caller_of(scope)).page,
             limit=int(limit),
             is_newest_first=order == "desc",
             after=after,
@@ -205,21 +207,32 @@ class Files:
         await send_json(send, 200, body)
 
     async def _content(self, file_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        file, opened = await in_thread(self._store.open, file_id)
+        file, opened = await in_thread(self._store.of(caller_of(scope)).open, file_id)
         try:
+            part = range_of(scope, file.size)
+            wanted = range(file.size) if part is None else part
             headers: list[Header] = [
                 (b"content-type", (file.content_type or "application/octet-stream").encode()),
-                (b"content-length", b"%d" % file.size),
+                (b"content-length", b"%d" % len(wanted)),
+                (b"accept-ranges", b"bytes"),
                 (b"content-disposition", _disposition(file.filename)),
                 *_AS_DATA,
             ]
+            if part is not None:
+                headers.append((b"content-range", b"bytes %d-%d/%d" % (part.start, part.stop - 1, file.size)))
+                await in_thread(opened.seek, part.start)
             async with cancel_on_disconnect(receive) as watching:
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send({"type": "http.response.start", "status": 200 if part is None else 206, "headers": headers})
                 watching.start()
-                while scope["method"] != "HEAD" and (piece := await in_thread(opened.read, _PIECE)):
+                left = 0 if scope["method"] == "HEAD" else len(wanted)
+                while left and (piece := await in_thread(opened.read, min(left, _PIECE))):
+                    left -= len(piece)
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                 watching.stop()
                 await send({"type": "http.response.body", "body": b""})
+        except NotInRange as error:
+            answer = error_object(str(error), "invalid_request_error", "range_not_satisfiable")
+            await send_json(send, 416, answer, ((b"content-range", error.content_range),))
         finally:
             opened.close()
 

@@ -32,6 +32,7 @@ from hayhooks.surfaces._json import json_bytes, json_object
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import StreamSender
+from hayhooks.surfaces._tokens import estimated_tokens
 from hayhooks.surfaces.openai.chat import ENTRY as CHAT
 from hayhooks.surfaces.openai.chat import HEARTBEAT, SSE, VIA
 from hayhooks.surfaces.openai.errors import Refused, error_answer
@@ -45,7 +46,7 @@ from hayhooks.surfaces.openai.responses_object import new_response
 from hayhooks.surfaces.openai.responses_state import INTERRUPTED, Memory, Turn
 
 ENTRY = "run_response"
-_NOT_HERE = ("compact", "input_tokens")  # words of the API in the place of an id, which have no meaning for a pipeline
+_NOT_HERE = ("compact",)  # a word of the API in the place of an id, which has no meaning for a pipeline
 
 
 class Responses:
@@ -66,16 +67,19 @@ class Responses:
                 case []:
                     require(scope, "POST")
                     await self._create(scope, receive, send)
+                case ["input_tokens"]:
+                    require(scope, "POST")
+                    await self._count(scope, receive, send)
                 case [response_id] if response_id not in _NOT_HERE:
                     require(scope, "GET", "HEAD", "DELETE")
                     await (
-                        self._delete(response_id, send)
+                        self._delete(response_id, scope, send)
                         if scope["method"] == "DELETE"
                         else self._get(response_id, scope, receive, send)
                     )
                 case [response_id, "cancel"]:
                     require(scope, "POST")
-                    await self._cancel(response_id, send)
+                    await self._cancel(response_id, scope, send)
                 case [response_id, "input_items"]:
                     require(scope, "GET", "HEAD")
                     await self._input_items(response_id, scope, send)
@@ -88,14 +92,8 @@ class Responses:
     # -- creating ---------------------------------------------------------------------------------------------
 
     async def _create(self, scope: Scope, receive: Receive, send: Send) -> None:
-        require_json(header(scope, b"content-type"))
-        data = await read_body(scope, receive, self._options.max_body_bytes)
-        body = json_object(data)
-        model = model_of(body)
-        require_size(data, self._runtime.find(model, caller_of(scope)).limits)  # a name that is not there is said first
-        del data
-        check_response_body(body)
-        turn = await self._memory.turn(body, session_of(scope, body))
+        body, turn = await self._begun(scope, receive)
+        model = body["model"]
         # Only now is it known which session it goes on with, and so which version answers.
         chosen = self._runtime.choose(model, caller_of(scope), turn.session)
         deployment = chosen.deployment
@@ -118,6 +116,25 @@ class Responses:
             await self._stream(run, turn, fold, receive, send)
         else:
             await self._whole(run, turn, fold, scope, receive, send)
+
+    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The estimated number of tokens of a request, with all that it continues."""
+        body, turn = await self._begun(scope, receive)
+        self._target(self._runtime.find(body["model"], caller_of(scope)))
+        messages = chat_messages([*turn.history, *turn.items], body.get("instructions"))
+        tokens = estimated_tokens(messages, body.get("tools") or [])
+        await send_json(send, 200, {"object": "response.input_tokens", "input_tokens": tokens})
+
+    async def _begun(self, scope: Scope, receive: Receive) -> tuple[dict[str, Any], Turn]:
+        """A request's body, and what came before."""
+        require_json(header(scope, b"content-type"))
+        data = await read_body(scope, receive, self._options.max_body_bytes)
+        body = json_object(data)
+        # A name that is not there is said first.
+        require_size(data, self._runtime.find(model_of(body), caller_of(scope)).limits)
+        del data
+        check_response_body(body)
+        return body, await self._memory.turn(body, session_of(scope, body), caller_of(scope))
 
     def _target(self, deployment: Deployment) -> str:
         """The hook that answers."""
@@ -194,7 +211,7 @@ class Responses:
 
     async def _get(self, response_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         asked = query(scope)
-        kept = await self._kept(response_id)
+        kept = await self._kept(response_id, scope)
         if asked.get("stream", "").lower() not in ("true", "1"):
             await send_bytes(send, 200, kept.response)
             return
@@ -211,31 +228,31 @@ class Responses:
         sender = StreamSender(send, (SSE,), self._options)
         await sender.end(events)
 
-    async def _delete(self, response_id: str, send: Send) -> None:
-        kept = await self._kept(response_id)
-        await self._memory.ask(self._memory.store.delete, response_id)
+    async def _delete(self, response_id: str, scope: Scope, send: Send) -> None:
+        kept = await self._kept(response_id, scope)
+        await self._memory.ask(self._memory.store.of(caller_of(scope)).delete, response_id)
         if not kept.has_ended and self._background.log(response_id) is not None:
             await self._background.cancel(response_id)
         await send_json(send, 200, {"id": response_id, "object": "response", "deleted": True})
 
-    async def _cancel(self, response_id: str, send: Send) -> None:
-        kept = await self._kept(response_id)
+    async def _cancel(self, response_id: str, scope: Scope, send: Send) -> None:
+        kept = await self._kept(response_id, scope)
         if not kept.is_background:
             message = "Only background responses can be cancelled; others stop when their caller leaves."
             raise Refused(400, message, "response_not_background", "response_id")
         if not kept.has_ended:
             await self._background.cancel(response_id)
-            kept = await self._kept(response_id)
+            kept = await self._kept(response_id, scope)
         await send_bytes(send, 200, kept.response)
 
     async def _input_items(self, response_id: str, scope: Scope, send: Send) -> None:
         page = page_of(scope)
-        kept = await self._kept(response_id)
+        kept = await self._kept(response_id, scope)
         items = [listed(item) for item in msgspec.json.decode(kept.input)]
         await send_json(send, 200, list_object(page_of_items(items, page), page.limit))
 
-    async def _kept(self, response_id: str) -> KeptResponse:
-        kept = await self._memory.ask(self._memory.store.get, response_id)
+    async def _kept(self, response_id: str, scope: Scope) -> KeptResponse:
+        kept = await self._memory.ask(self._memory.store.of(caller_of(scope)).get, response_id)
         if kept is None:
             raise Refused(404, f"Response with id '{response_id[:80]}' not found.", "response_not_found", "response_id")
         return kept

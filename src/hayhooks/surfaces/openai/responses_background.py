@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hayhooks.core.errors import HayhooksError
+from hayhooks.core.principal import ADMIN
 from hayhooks.core.run import Run
 from hayhooks.surfaces.openai.responses_events import events_after
 from hayhooks.surfaces.openai.responses_fold import Fold
@@ -114,9 +115,10 @@ class Background:
             self._stop(response_id, found)
             await asyncio.wait([found.task])
             return
-        await self._memory.ask(self._memory.store.ask_to_cancel, response_id)
+        held = self._memory.store.of(ADMIN)  # whoever asks was found to hold it
+        await self._memory.ask(held.ask_to_cancel, response_id)
         for _ in range(_LOOKS):
-            kept = await self._memory.ask(self._memory.store.get, response_id)
+            kept = await self._memory.ask(held.get, response_id)
             if kept is None or kept.has_ended:
                 return
             await asyncio.sleep(_LOOK_S / 2)

@@ -13,7 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from hayhooks.core.context import Session
-from hayhooks.core.responses import ENDED, KeptResponse, ResponseStore
+from hayhooks.core.principal import ADMIN, Principal
+from hayhooks.core.responses import ENDED, HeldResponses, KeptResponse, ResponseStore
 from hayhooks.surfaces._json import json_bytes
 from hayhooks.surfaces.openai.errors import Refused
 from hayhooks.surfaces.openai.responses_items import items_of, with_ids
@@ -37,6 +38,7 @@ class Turn:
     is_stored: bool
     is_background: bool
     created_s: int
+    held: HeldResponses  # by its caller
 
     @property
     def leaves_a_trace(self) -> bool:
@@ -56,19 +58,20 @@ class Memory:
         """What a method of the store gives."""
         return await asyncio.wrap_future(self._thread.submit(method, *args, **kwargs))
 
-    async def turn(self, body: Mapping[str, Any], session: Session) -> Turn:
-        """The turn that *body* begins.
+    async def turn(self, body: Mapping[str, Any], session: Session, caller: Principal) -> Turn:
+        """The turn that *body* begins, among what *caller* holds.
 
         Raises:
             Refused: It refers to something that is not there.
         """
+        held = self.store.of(caller)
         response_id = f"resp_{uuid.uuid4().hex}"
         previous_id = body.get("previous_response_id")
         conversation = body.get("conversation")
         conversation_id = conversation["id"] if isinstance(conversation, dict) else conversation
         history: list[dict[str, Any]] = []
         if previous_id is not None:
-            chain = await self.ask(self.store.chain, previous_id)
+            chain = await self.ask(held.chain, previous_id)
             if not chain:
                 raise Refused(
                     400, f"Previous response with id '{previous_id[:80]}' not found.", "previous_response_not_found",
@@ -80,17 +83,17 @@ class Memory:
             history = [item for kept in chain for item in _said(kept)]
             session = replace(session, id=session.id or chain[-1].session)
         elif conversation_id is not None:
-            if await self.ask(self.store.conversation, conversation_id) is None:
+            if await self.ask(held.conversation, conversation_id) is None:
                 raise conversation_not_found(conversation_id)
             history = [
-                msgspec.json.decode(item) for item in await self.ask(self.store.items, conversation_id)
+                msgspec.json.decode(item) for item in await self.ask(held.items, conversation_id)
             ]  # fmt: skip
         if session.id is None and body["store"]:
             session = replace(session, id=response_id)
-        items = with_ids(await self._resolved(items_of(body.get("input")), history))
+        items = with_ids(await self._resolved(items_of(body.get("input")), history, held))
         return Turn(
             response_id, session, items, history, previous_id, conversation_id, body["store"], body["background"],
-            int(time.time()),
+            int(time.time()), held,
         )  # fmt: skip
 
     async def keep(self, turn: Turn, response: dict[str, Any], events: bytes = b"", *, is_new: bool) -> dict[str, Any]:
@@ -122,7 +125,7 @@ class Memory:
         status = response["status"]
         if turn.conversation_id is not None and status in ("completed", "incomplete"):
             said = [(item["id"], json_bytes(item)) for item in [*turn.items, *response["output"]]]
-            self.store.append(turn.conversation_id, said)
+            turn.held.append(turn.conversation_id, said)
         if not turn.is_stored:
             return
         kept = KeptResponse(
@@ -130,14 +133,16 @@ class Memory:
             turn.previous_id, turn.conversation_id, turn.is_background, os.getpid(), events,
         )  # fmt: skip
         items = [*turn.items, *response["output"]] if status in ENDED else []
-        self.store.put(kept, [item["id"] for item in items], is_new=is_new)
+        turn.held.put(kept, [item["id"] for item in items], is_new=is_new)
 
     def _on_kept(self, response_id: str, done: "Future[None]") -> None:
         error = None if done.cancelled() else done.exception()
         if error is not None:
             self._on_error(f"Response {response_id} could not be kept", error)
 
-    async def _resolved(self, items: list[dict[str, Any]], history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _resolved(
+        self, items: list[dict[str, Any]], history: list[dict[str, Any]], held: HeldResponses
+    ) -> list[dict[str, Any]]:
         """*items* with references replaced by what they refer to."""
         if all(item["type"] != "item_reference" for item in items):
             return items
@@ -146,7 +151,7 @@ class Memory:
         for item in items:
             if item["type"] == "item_reference":
                 if item["id"] not in known:
-                    kept = await self.ask(self.store.holder, item["id"])
+                    kept = await self.ask(held.having, item["id"])
                     known |= {one.get("id"): one for one in (_said(kept) if kept is not None else ())}
                 if item["id"] not in known:
                     raise Refused(404, f"Item with id '{item['id'][:80]}' not found.", "item_not_found", "input")
@@ -157,9 +162,10 @@ class Memory:
 
 def fail_orphans(store: ResponseStore, is_gone: Callable[[int], bool]) -> None:
     """Mark as failed what processes that are gone have left unfinished. Blocks. Raises OSError."""
+    held = store.of(ADMIN)  # whosesoever they are
     for kept in store.orphans(is_gone):
         response = failed(msgspec.json.decode(kept.response), (), INTERRUPTED)
-        store.put(replace(kept, status="failed", response=json_bytes(response)), is_new=False)
+        held.put(replace(kept, status="failed", response=json_bytes(response)), is_new=False)
 
 
 def conversation_not_found(conversation_id: str) -> Refused:

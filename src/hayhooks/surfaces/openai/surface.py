@@ -124,6 +124,8 @@ async def serve(
 
 def _is_kept(path: str) -> bool:
     """Whether a request is about what callers left here, or leaves something, and is not for a run."""
+    if path == "/responses/input_tokens":
+        return False
     return path in ("/files", "/conversations") or path.startswith(("/files/", "/responses/", "/conversations/"))
 
 
