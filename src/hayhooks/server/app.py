@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks import settings as settings_module
 from hayhooks._version import __version__
 from hayhooks.core.deployment import Limits
+from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
 from hayhooks.server.dispatch import Dispatch
@@ -22,13 +23,17 @@ from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
 from hayhooks.server.docs_pages import docs_app
 from hayhooks.server.guard import Guard, is_loopback
 from hayhooks.server.openapi import OpenAPI
-from hayhooks.server.reconcile import Reconciler, Shared, SharedStore, is_gone_worker
+from hayhooks.server.reconcile import Reconciler
 from hayhooks.server.reload import following_directory
 from hayhooks.server.state_directory import state_directory
+from hayhooks.server.tally import Tallies, Tally
+from hayhooks.server.turns import WorkerTurns
 from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.responses import SQLiteResponses
+from hayhooks.store.shared import Shared, is_gone_worker
+from hayhooks.store.shared_store import SharedStore
 from hayhooks.surfaces import admin, rest
 from hayhooks.surfaces._http import HTTPOptions, error_body, send_bytes, send_json
 from hayhooks.surfaces.anthropic import surface as anthropic
@@ -50,15 +55,17 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 class HayhooksApp(FastAPI):
     """FastAPI with our dispatch between the user's middleware and the user's routes.
 
-    *is_shared* says that other processes serve the same directories and must be followed.
+    *is_shared* says that other processes serve the same directories and must be followed; *tally* counts this one's
+    runs among theirs.
     """
 
-    def __init__(self, settings: AppSettings, *, is_shared: bool = False) -> None:
+    def __init__(self, settings: AppSettings, *, is_shared: bool = False, tally: Tally | None = None) -> None:
         super().__init__(
             title="Hayhooks", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=_lifespan
         )
         self.hayhooks_settings = settings
         self.is_shared = is_shared
+        self.tally = tally or Tally(Tallies(1), 0)
         self.runtime: Runtime | None = None
         self._documents = OpenAPI(
             lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
@@ -145,8 +152,17 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     _extend_python_path(settings)
     directory = state_directory(settings)
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
-    store = SharedStore(*where, Shared(directory)) if app.is_shared else FollowedStore(*where)
-    reconciler = Reconciler(store) if isinstance(store, SharedStore) else None
+    shared = Shared(directory) if app.is_shared else None
+    store = FollowedStore(*where) if shared is None else SharedStore(*where, shared)
+    reconciler = turns = None
+    if shared is not None and isinstance(store, SharedStore):
+        reconciler = Reconciler(store, shared)
+        turns = WorkerTurns(store, shared, reconciler.catch_up, settings.worker_timeout_s)
+
+    def on_run_end(run: Run, error: BaseException | None) -> None:
+        app.tally.count(run, error)
+        log_run(run, error)
+
     engine = InlineEngine(
         store.place,
         Limits(settings.max_concurrent_runs, settings.max_queued_runs, settings.run_timeout_s),
@@ -162,9 +178,9 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         store,
         engine,
         files=files,
-        on_run_end=log_run,
+        on_run_end=on_run_end,
         on_error=log_error,
-        on_change=reconciler.settle if reconciler is not None else None,
+        peers=turns,
     )
     options = HTTPOptions(
         max_body_bytes=settings.max_body_bytes,
@@ -184,7 +200,9 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     async with AsyncExitStack() as stack:
-        admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
+        admin_handlers = await stack.enter_async_context(
+            admin.serve(runtime, options, lambda with_each: app.tally.status(runtime, with_each=with_each))
+        )
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
@@ -215,6 +233,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             await stack.enter_async_context(reconciler.following(runtime))
         if begin_reloading is not None:
             begin_reloading()
+        await stack.enter_async_context(app.tally.showing(runtime))
         log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
         yield
 

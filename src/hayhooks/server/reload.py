@@ -66,7 +66,7 @@ def changed_names(directory: Path, changes: Iterable[tuple[Change, str]]) -> set
 async def _follow_one(runtime: Runtime, store: FollowedStore, name: str) -> None:
     before = runtime.deployments.get(name)
     try:
-        await runtime.follow(name, lambda: store.look(name))
+        await runtime.follow(name, lambda: store.look(name), lambda bundle: store.set_shown(name, bundle))
     except HayhooksError as error:
         kept = "; its previous version stays live" if before is not None else ""
         log_error(f"Deployment {name!r} could not be reloaded{kept}", error)

@@ -22,6 +22,9 @@ class FollowedStore(DiskStore):
         except FileNotFoundError:  # removed while it was read
             return None
 
+    def set_shown(self, name: str, bundle: Bundle | None) -> None:
+        """What lies in the pipelines directory is live now; nothing to remember, as it lies there."""
+
     def recorded(self) -> dict[str, str | None]:
         """The live version of each name that has a record; None for one that is undeployed."""
         return {record.name: record.version for record in self._state.records()}

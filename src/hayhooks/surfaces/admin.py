@@ -76,9 +76,14 @@ _LEGACY: TypeAdapter[DeployLegacy] = TypeAdapter(DeployLegacy)
 
 
 @asynccontextmanager
-async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[str, ASGIApp]]:
-    """One handler per prefix. Who may call them is decided before they are reached."""
-    admin = _Admin(runtime, options)
+async def serve(
+    runtime: Runtime, options: HTTPOptions, workers: Callable[[bool], dict[str, Any]]
+) -> AsyncIterator[dict[str, ASGIApp]]:
+    """One handler per prefix. Who may call them is decided before they are reached.
+
+    *workers* says what the server's processes are doing, in sum or each of them.
+    """
+    admin = _Admin(runtime, options, workers)
     yield {
         "status": _method("GET", admin.status, options),
         "deployments": _method("GET", admin.deployment, options),
@@ -91,9 +96,10 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
 
 
 class _Admin:
-    def __init__(self, runtime: Runtime, options: HTTPOptions) -> None:
+    def __init__(self, runtime: Runtime, options: HTTPOptions, workers: Callable[[bool], dict[str, Any]]) -> None:
         self._runtime = runtime
         self._options = options
+        self._workers = workers
 
     async def status(self, scope: Scope, receive: Receive, send: Send) -> None:
         name = _argument(scope)
@@ -181,6 +187,7 @@ class _Admin:
             "failed": {name: reason if may_read_reasons else "It failed to load." for name, reason in failures},
             "version": __version__,
             "deployments": [summary(found) for _, found in deployments],
+            "workers": self._workers(may_read_reasons),
         }
 
 
