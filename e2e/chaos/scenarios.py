@@ -6,9 +6,10 @@ import random
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from e2e.chaos.calls import NAME, Connection, Tally, calling, seen
 from e2e.chaos.house import House
@@ -21,7 +22,7 @@ class Skipped(Exception):
     """The scenario cannot be played here; the message says why."""
 
 
-Scenario = Callable[[int, random.Random], Awaitable[str]]
+Scenario = Callable[[int, random.Random], Coroutine[Any, Any, str]]
 
 
 async def worker_kill(rounds: int, chance: random.Random) -> str:
@@ -133,7 +134,7 @@ async def _disk_full(house: House, rounds: int, chance: random.Random) -> str:
             async with calling(house.port, house.truth, chance, clients=3) as tally:
                 _fill(filler, leave=chance.randrange(0, 120_000))
                 answer = await (house.undeploy() if chance.random() < 0.2 else house.deploy())
-                assert answer is not None
+                assert answer is not None, "no answer while the disk was full"
                 if answer.status_code != 200:
                     refused += 1
                     assert answer.status_code in (404, 500), answer.text
@@ -147,9 +148,7 @@ async def _disk_full(house: House, rounds: int, chance: random.Random) -> str:
                 house.kill()
                 await house.start()
             await house.agreed()
-            answer = await house.deploy()
-            assert answer is not None
-            assert answer.status_code == 200, f"with room again: {answer.text}"
+            _require(await house.deploy())  # with room again
             await house.agreed()
     finally:
         house.kill()

@@ -1,6 +1,6 @@
 """A typed client of the Hayhooks server, on the standard library alone: it is imported in milliseconds."""
 
-from hayhooks.client.answers import Deployed, DeploymentStatus, RunAnswer, ServerStatus, Undeployed
+from hayhooks.client.answers import Deployed, DeploymentStatus, RunAnswer, ServerStatus, Undeployed, WorkersStatus
 from hayhooks.client.api import Client
 from hayhooks.client.errors import BrokenAnswer, ClientError, InvalidClientRequest, ServerRefused, ServerUnreachable
 from hayhooks.client.multipart import Content, Upload
@@ -21,4 +21,5 @@ __all__ = [
     "ServerUnreachable",
     "Undeployed",
     "Upload",
+    "WorkersStatus",
 ]

@@ -23,6 +23,7 @@ from hayhooks.telemetry import log, log_error
 POLL_S = 0.05
 _BUSY_POLL_S = 0.01  # while a change is under way: the others wait for this worker
 _JOIN_S = 60.0
+_ANSWER_AGAIN_S = 1.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
 _UNKNOWN = "It failed; the server's log says why."
 
@@ -87,6 +88,7 @@ class Reconciler:
             await in_thread(self._shared.leave)
         except OSError as error:  # nobody waits for a process that has ended
             log_error("The other workers cannot be told that this one stops", error)
+        self._open = {}  # what could not be answered yet never will be
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         for built in self._built.values():
@@ -234,10 +236,14 @@ class Reconciler:
         await self._answer(change, "live", self._behind.get(change.name))
 
     async def _answer(self, change: Change, state: State, reason: str | None) -> None:
-        try:
-            await in_thread(self._shared.answer, change.serial, state, reason)
-        except OSError as error:  # whoever waits gives up
-            log_error("Another worker cannot be answered", error)
+        while change.serial in self._open:
+            try:
+                await in_thread(self._shared.answer, change.serial, state, reason)
+            except OSError as error:  # the disk is full: whoever waits may wait until it is not
+                log_error("Another worker cannot be answered; trying again", error)
+                await asyncio.sleep(_ANSWER_AGAIN_S)
+            else:
+                return
 
     async def _discard(self, built: _Built) -> None:
         assert self._runtime is not None

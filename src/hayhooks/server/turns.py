@@ -19,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _POLL_S = 0.01
+_TOUCH_S = 1.0
 _END_AGAIN_S = 1.0
 
 
@@ -113,12 +114,13 @@ class _WorkerTurn:
         self._store = store
         self._shared = shared
         self._timeout_s = timeout_s
+        self._touch_s = 0.0
 
     async def agree(self, bundle: Bundle | None) -> None:
         version = bundle.version if bundle is not None else None
         is_shown = bundle is not None and bundle.directory is not None
         await self._stored(self._shared.propose, self._serial, version, is_shown=is_shown)
-        deadline = _now() + self._timeout_s
+        deadline, self._touch_s = _now() + self._timeout_s, _now() + _TOUCH_S
         while True:
             missing = await self._stored(self._shared.missing, self._serial, "built")
             if missing.failed:
@@ -129,7 +131,7 @@ class _WorkerTurn:
                 raise WorkersSilent(
                     f"{self._name!r} was not changed: {_workers(missing)} did not answer within {self._timeout_s:g} s."
                 )
-            await asyncio.sleep(_POLL_S)
+            await self._pause()
 
     async def settle(self) -> None:
         try:
@@ -145,7 +147,7 @@ class _WorkerTurn:
 
     async def _wait_until_live(self) -> None:
         await self._stored(self._shared.made, self._serial)
-        deadline = _now() + self._timeout_s
+        deadline, self._touch_s = _now() + self._timeout_s, _now() + _TOUCH_S
         while missing := await self._stored(self._shared.missing, self._serial, "live"):
             if not missing.silent or _now() > deadline:
                 reasons = "".join(f" Worker {pid}: {reason}" for pid, reason in missing.failed.items())
@@ -153,7 +155,14 @@ class _WorkerTurn:
                     f"{self._name!r} is changed, but {_workers(missing)} did not follow within {self._timeout_s:g} s,"
                     f" and will as soon as possible.{reasons}"
                 )
-            await asyncio.sleep(_POLL_S)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait a little. Raises StoreFailed when nobody can answer, as the disk is full."""
+        await asyncio.sleep(_POLL_S)
+        if _now() >= self._touch_s:
+            self._touch_s = _now() + _TOUCH_S
+            await self._stored(self._shared.touch, self._serial)
 
     async def _stored(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await _stored(self._name, work, *args, **kwargs)

@@ -167,6 +167,11 @@ class Shared:
             statement = "UPDATE changes SET phase = 'proposed', version = ?, is_shown = ? WHERE serial = ?"
             execute(statement, (version, is_shown, serial))
 
+    def touch(self, serial: int) -> None:
+        """Have the others look again; and see whether answers can be written at all."""
+        with self._writing() as execute:
+            execute("UPDATE changes SET name = name WHERE serial = ?", (serial,))
+
     def missing(self, serial: int, state: State) -> Missing:
         """Who is not in that *state* yet."""
         return self._missing(self._read, serial, state)
