@@ -33,6 +33,9 @@ class PipelineWrapper(BasePipelineWrapper):
 """
 
 
+_START_S = 240.0  # on a machine that does much else
+
+
 class House:
     """A directory, and a server in it that may be killed and started again on the same port."""
 
@@ -56,6 +59,11 @@ class House:
         return self._running is not None
 
     @property
+    def log_end(self) -> str:
+        """The last that the server has written."""
+        return self.program.output[-4000:] if self.program is not None else ""
+
+    @property
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
@@ -76,7 +84,7 @@ class House:
         command += ["--workers", str(self._workers)] if self._workers > 1 else []
         self._running = running(self.root, *command, env=self.env)
         self.program = self._running.__enter__()
-        await asyncio.to_thread(self.program.wait_for, "Listening on")
+        await asyncio.to_thread(self.program.wait_for, "Listening on", _START_S)
 
     def kill(self) -> None:
         """End all its processes at once."""
@@ -151,10 +159,10 @@ class House:
                 (version,) = found
                 self.truth.done(version)
                 return version
-            assert time.monotonic() < deadline, f"after {within_s:g} s the workers still serve {found}"
+            assert time.monotonic() < deadline, f"after {within_s:g} s they still serve {found}\n{self.log_end}"
             await asyncio.sleep(0.05)
 
-    async def all_ready(self, within_s: float = 60.0) -> None:
+    async def all_ready(self, within_s: float = 150.0) -> None:
         """Wait until there are as many workers as there should be."""
         deadline = time.monotonic() + within_s
         while True:
@@ -164,5 +172,5 @@ class House:
                 told = {"each": []}
             if sum(worker["is_ready"] for worker in told["each"]) == self._workers:
                 return
-            assert time.monotonic() < deadline, f"not all workers are back: {told}"
+            assert time.monotonic() < deadline, f"not all workers are back: {told}\n{self.log_end}"
             await asyncio.sleep(0.05)

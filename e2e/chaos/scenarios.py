@@ -4,9 +4,10 @@ import asyncio
 import os
 import random
 import subprocess
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ async def worker_kill(rounds: int, chance: random.Random) -> str:
         _require(await house.deploy())
         unanswered = 0
         async with calling(house.port, house.truth, chance) as tally:
-            for _ in range(rounds):
+            for _ in _played(rounds):
                 deploying = asyncio.ensure_future(house.deploy())
                 await asyncio.sleep(chance.uniform(0.0, 0.4))
                 chance.choice(house.processes).kill()
@@ -53,7 +54,7 @@ async def server_kill(rounds: int, chance: random.Random) -> str:
         kept = await house.post("/deploy_files", {"name": "kept", "files": {"pipeline_wrapper.py": _KEPT}})
         _require(kept)
         found = []
-        for round_ in range(rounds):
+        for round_ in _played(rounds):
             async with calling(house.port, house.truth, chance, clients=3) as tally:
                 changing = asyncio.ensure_future(_change(house))
                 await asyncio.sleep(chance.uniform(0.0, 0.5))
@@ -75,7 +76,7 @@ async def rollback_kill(rounds: int, chance: random.Random) -> str:
         await house.start()
         _require(await house.deploy())
         await _require_route(house, f"/rollback/{NAME}")
-        for _ in range(rounds):
+        for _ in _played(rounds):
             before = await house.agreed()
             _require(await house.deploy())
             span = house.truth.begin(before)
@@ -96,7 +97,7 @@ async def keys_kill(rounds: int, chance: random.Random) -> str:
         await house.start()
         await _require_route(house, "/keys")
         handed_out: list[str] = []
-        for round_ in range(rounds):
+        for round_ in _played(rounds):
             names = [f"key-{round_}-{number}" for number in range(5)]
             making = [asyncio.ensure_future(house.post("/keys", {"name": name, "scopes": ["run"]})) for name in names]
             await asyncio.sleep(chance.uniform(0.0, 0.2))
@@ -129,7 +130,7 @@ async def _disk_full(house: House, rounds: int, chance: random.Random) -> str:
     try:
         await house.start()
         _require(await house.deploy())
-        for round_ in range(rounds):
+        for round_ in _played(rounds):
             filler = house.root / "filler"
             async with calling(house.port, house.truth, chance, clients=3) as tally:
                 _fill(filler, leave=chance.randrange(0, 120_000))
@@ -168,7 +169,7 @@ async def clock(rounds: int, chance: random.Random) -> str:
         }  # fmt: skip
         await house.start()
         _require(await house.deploy())
-        for round_ in range(rounds):
+        for round_ in _played(rounds):
             async with calling(house.port, house.truth, chance, clients=3) as tally:
                 changing = asyncio.ensure_future(house.deploy())
                 await asyncio.sleep(chance.uniform(0.0, 0.3))
@@ -191,7 +192,7 @@ async def sigterm(rounds: int, chance: random.Random) -> str:
     failed: list[str] = []
     answered = 0
     async with _house(chance, workers=2) as house:
-        for _ in range(rounds):
+        for _ in _played(rounds):
             await house.start()
             if house.truth.now() == {None}:
                 _require(await house.deploy())
@@ -211,7 +212,7 @@ async def everywhere(rounds: int, chance: random.Random) -> str:
     async with _house(chance, workers=4) as house:
         await house.start()
         async with calling(house.port, house.truth, chance, clients=4) as tally:
-            for _ in range(rounds):
+            for _ in _played(rounds):
                 changed = (
                     house.undeploy() if None not in house.truth.now() and chance.random() < 0.2 else house.deploy()
                 )
@@ -256,6 +257,15 @@ async def _house(chance: random.Random, workers: int) -> AsyncIterator[House]:
         finally:
             if house.is_running:
                 house.kill()
+
+
+def _played(rounds: int) -> Iterator[int]:
+    """The numbers of the rounds, shown as they begin where somebody watches."""
+    for number in range(rounds):
+        if sys.stderr.isatty() or sys.flags.dev_mode:
+            sys.stderr.write(f"\r{number} of {rounds} rounds ")
+            sys.stderr.flush()
+        yield number
 
 
 async def _change(house: House) -> None:
