@@ -84,6 +84,7 @@ def test_status_shows_what_is_live_with_its_version_and_what_failed_with_its_rea
     hayhooks("pipeline", "deploy-files", "shown")
     version = server.client.status_of("shown").raw["version"]
     output = hayhooks("status").stdout
+    assert "Runs in 1 process: 0 running, 0 waiting" in output
     assert f"shown  {version[:12]}  run_api" in output
     assert "broken: Cannot load pipeline_wrapper.py: No module named 'surely_not_installed'" in output
     answer = json.loads(hayhooks("status", "--json").stdout)

@@ -43,6 +43,7 @@ CONTRACT = {
     "MAX_CONCURRENT_RUNS": ("3", "max_concurrent_runs", 3),
     "MAX_QUEUED_RUNS": ("0", "max_queued_runs", 0),
     "RUN_TIMEOUT_S": ("1.5", "run_timeout_s", 1.5),
+    "WORKER_TIMEOUT_S": ("7", "worker_timeout_s", 7.0),
     "MAX_BODY_BYTES": ("10", "max_body_bytes", 10),
     "MAX_UPLOAD_BYTES": ("20", "max_upload_bytes", 20),
     "FILES_MAX_FILE_BYTES": ("30", "files_max_file_bytes", 30),

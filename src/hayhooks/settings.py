@@ -154,6 +154,10 @@ class AppSettings(BaseSettings):
         default=1024**3,
         description="Bytes of responses, and as many of conversations, that are kept; the oldest go first.",
     )
+    worker_timeout_s: PositiveFloat = Field(
+        default=120.0,
+        description="Seconds that a deploy waits for the other workers of `--workers` to build the same version.",
+    )
     graceful_shutdown_timeout: NonNegativeInt = Field(
         default=5, description="Seconds that runs may take to finish when the server stops."
     )

@@ -37,6 +37,11 @@ def _print(answer: "ServerStatus", url: str) -> None:
         print_columns([head, *rows])
     else:
         click.echo("Nothing is deployed. Deploy a wrapper with `hayhooks pipeline deploy-files DIR`.")
+    workers = answer.workers
+    if workers is not None:
+        processes = "1 process" if workers.count == 1 else f"{workers.count} processes"
+        ended = f"{workers.runs} ended since the start, {workers.failed} of them failed"
+        click.echo(f"\nRuns in {processes}: {workers.running} running, {workers.queued} waiting; {ended}.")
     if answer.failed:
         click.echo()
         click.echo(click.style(f"Not loaded: {len(answer.failed)}", fg="red"))

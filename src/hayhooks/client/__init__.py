@@ -11,6 +11,7 @@ from hayhooks.client.answers import (
     ServerStatus,
     Tried,
     Undeployed,
+    WorkersStatus,
 )
 from hayhooks.client.api import Client
 from hayhooks.client.errors import BrokenAnswer, ClientError, InvalidClientRequest, ServerRefused, ServerUnreachable
@@ -40,4 +41,5 @@ __all__ = [
     "Tried",
     "Undeployed",
     "Upload",
+    "WorkersStatus",
 ]

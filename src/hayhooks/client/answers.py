@@ -103,6 +103,17 @@ class LiveDeployment:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersStatus:
+    """What the processes of a server are doing together; ``runs`` and ``failed`` have ended since its start."""
+
+    count: int
+    running: int
+    queued: int
+    runs: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """What a server serves. ``failed`` gives the reason of each deployment that could not be loaded, by name."""
 
@@ -111,6 +122,7 @@ class ServerStatus:
     deployments: tuple[LiveDeployment, ...]
     failed: Mapping[str, str]
     raw: Mapping[str, Any] = field(repr=False)
+    workers: WorkersStatus | None = None  # None: the server does not say
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -176,8 +188,11 @@ def server_status(body: Mapping[str, Any]) -> ServerStatus:
         told = about.get(name, {})
         entries = told.get("entries") or told.get("capabilities") or ()
         live.append(LiveDeployment(name, told.get("version"), tuple(entries)))
+    told = body.get("workers")
+    names = ("count", "running", "queued", "runs", "failed")
+    workers = WorkersStatus(*(int(told.get(name) or 0) for name in names)) if isinstance(told, Mapping) else None
     return ServerStatus(
-        str(body.get("status", "")), body.get("version"), tuple(live), dict(body.get("failed") or {}), body
+        str(body.get("status", "")), body.get("version"), tuple(live), dict(body.get("failed") or {}), body, workers
     )
 
 

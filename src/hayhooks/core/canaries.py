@@ -13,6 +13,7 @@ from hayhooks.core.bundle import Bundle
 from hayhooks.core.canary import Canary, CanaryNotFound, CanaryRefused, Counts, Outcome, Plan, State
 from hayhooks.core.deployment import Deployment, Engine
 from hayhooks.core.errors import BuildFailed, DeploymentNotFound, HayhooksError
+from hayhooks.core.peers import Peers
 from hayhooks.core.registry import Live, Registry
 from hayhooks.core.store import FoundCanary, Store
 from hayhooks.core.trial import Trial
@@ -39,9 +40,8 @@ class Changing(Protocol):
 class Canaries:
     """The canaries of a runtime. Event loop only.
 
-    Changes are carried to their end even when the caller leaves. *on_deploy* is told when a canary has been promoted,
-    as of any deploy, *on_change* of every other change, both before the caller is answered; *on_end* of each canary
-    that ended here.
+    Changes are carried to their end even when the caller leaves. A canary is promoted by all *peers* or by none;
+    *on_change* is told of every other change, before the caller is answered, *on_end* of each canary that ended here.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class Canaries:
         store: Store,
         engine: Engine,
         changing: Changing,
+        peers: Peers,
         *,
         on_error: Callable[[str, BaseException], None],
-        on_deploy: Callable[[str, str | None], Awaitable[None]] | None = None,
         on_change: Callable[[str], Awaitable[None]] | None = None,
         on_end: Callable[[Outcome], None] | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class Canaries:
         self._engine = engine
         self._changing = changing
         self._on_error = on_error
-        self._on_deploy = on_deploy
+        self._peers = peers
         self._on_change = on_change
         self._on_end = on_end or (lambda _outcome: None)
         self._who = f"{os.getpid()}-{os.urandom(4).hex()}"  # a process id alone may have been another's
@@ -116,10 +116,7 @@ class Canaries:
             CanaryNotFound: There is none.
             CanaryRefused: It is failing, and about to be aborted.
         """
-        outcome = await self._whole(self._promote(name, by, by_id))
-        if self._on_deploy is not None:
-            await self._on_deploy(name, outcome.canary.version)
-        return outcome
+        return await self._whole(self._promote(name, by, by_id))
 
     async def follow(self, name: str, look: Callable[[], FoundCanary | None]) -> None:
         """Run beside the live version of *name* what *look* says, for changes that another process made and stored.
@@ -201,14 +198,17 @@ class Canaries:
         return outcome
 
     async def _promote(self, name: str, by: str, by_id: str) -> Outcome:
-        async with self._registry.changing(name):
-            trial = self._get(name)
-            if not trial.is_open:
-                raise CanaryRefused(f"The canary of {name!r} is being aborted: {trial.why_to_abort()}")
-            outcome = self._outcome(trial, "promoted", f"Promoted by {by}." if by else "Promoted.", by, by_id=by_id)
-            await in_thread(self._store.promote, outcome)
-            self._changing.retire(self._registry.promote(trial))
-        self._on_end(outcome)
+        async with self._peers.turn(name) as turn:
+            async with self._registry.changing(name):
+                trial = self._get(name)
+                if not trial.is_open:
+                    raise CanaryRefused(f"The canary of {name!r} is being aborted: {trial.why_to_abort()}")
+                await turn.agree_kept(trial.canary.version)
+                outcome = self._outcome(trial, "promoted", f"Promoted by {by}." if by else "Promoted.", by, by_id=by_id)
+                await in_thread(self._store.promote, outcome)
+                self._changing.retire(self._registry.promote(trial))
+            self._on_end(outcome)
+            await turn.settle()
         return outcome
 
     async def _follow(self, name: str, look: Callable[[], FoundCanary | None]) -> None:

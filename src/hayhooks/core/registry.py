@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 from hayhooks.core.context import NO_SESSION, Session
 from hayhooks.core.deployment import Deployment
 from hayhooks.core.door import Door
 from hayhooks.core.errors import DeploymentBusy, DeploymentNotFound
+from hayhooks.core.locks import NameLocks
 from hayhooks.core.trial import Trial
 
 _ROUNDS = 5
@@ -136,7 +137,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._live: dict[str, Live] = {}
-        self._changes: dict[str, tuple[asyncio.Lock, list[None]]] = {}  # a lock and who holds or awaits it
+        self._changes = NameLocks()
         self.revision = 0  # grows with every change
         self.door = Door()
 
@@ -216,15 +217,6 @@ class Registry:
             self.revision += 1
         return old
 
-    @asynccontextmanager
-    async def changing(self, name: str) -> AsyncIterator[None]:
+    def changing(self, name: str) -> AbstractAsyncContextManager[None]:
         """One change per name at a time; changes to different names do not wait for each other."""
-        lock, users = self._changes.setdefault(name, (asyncio.Lock(), []))
-        users.append(None)
-        try:
-            async with lock:
-                yield
-        finally:
-            users.pop()
-            if not users:
-                del self._changes[name]
+        return self._changes.holding(name)

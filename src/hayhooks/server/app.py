@@ -19,6 +19,7 @@ from hayhooks.core.access import Access
 from hayhooks.core.deployment import Limits
 from hayhooks.core.load import Load, LoadLimits
 from hayhooks.core.quotas import Quotas
+from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.engines.inline import InlineEngine
 from hayhooks.server.admin_key import open_keys
@@ -30,15 +31,19 @@ from hayhooks.server.guard import Guard, is_loopback
 from hayhooks.server.identities import Identities
 from hayhooks.server.life import Life
 from hayhooks.server.openapi import OpenAPI
-from hayhooks.server.reconcile import Reconciler, Shared, SharedStore, is_gone_worker
+from hayhooks.server.reconcile import Reconciler
 from hayhooks.server.reload import following_directory
 from hayhooks.server.state_directory import state_directory
+from hayhooks.server.tally import Tally
 from hayhooks.server.tokens import tokens_of
+from hayhooks.server.turns import WorkerTurns
 from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.keys import SQLiteKeys
 from hayhooks.store.responses import SQLiteResponses
+from hayhooks.store.shared import Shared, is_gone_worker
+from hayhooks.store.shared_store import SharedStore
 from hayhooks.surfaces import admin, canary, health, rest
 from hayhooks.surfaces import keys as keys_surface
 from hayhooks.surfaces._http import HTTPOptions, caller_of, refuse, send_bytes, send_json
@@ -62,11 +67,19 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 class HayhooksApp(FastAPI):
     """FastAPI with our dispatch between the user's middleware and the user's routes.
 
-    *is_shared* says that other processes serve the same directories and must be followed. With *listens_early* the
-    lifespan begins before what is deployed at start has been built; ``life.start`` is the task that does it.
+    *is_shared* says that other processes serve the same directories and must be followed; *tally* counts this one's
+    runs among theirs. With *listens_early* the lifespan begins before what is deployed at start has been built;
+    ``life.start`` is the task that does it.
     """
 
-    def __init__(self, settings: AppSettings, *, is_shared: bool = False, listens_early: bool = False) -> None:
+    def __init__(
+        self,
+        settings: AppSettings,
+        *,
+        is_shared: bool = False,
+        listens_early: bool = False,
+        tally: Tally | None = None,
+    ) -> None:
         super().__init__(
             title="Hayhooks", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=_lifespan
         )
@@ -74,6 +87,7 @@ class HayhooksApp(FastAPI):
         self.is_shared = is_shared
         self.listens_early = listens_early
         self.life = Life()
+        self.tally = tally or Tally(Tallies(1), 0)
         self.runtime: Runtime | None = None
         self.load = Load(LoadLimits(settings.max_total_runs, settings.max_total_streams, settings.max_delay_s))
         self._documents = OpenAPI(
@@ -186,13 +200,22 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     directory = state_directory(settings)
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
     count, only = settings.kept_versions, settings.only
-    store = (
-        SharedStore(*where, Shared(directory), kept_versions=count, only=only)
-        if app.is_shared
-        else FollowedStore(*where, kept_versions=count, only=only)
-    )
-    reconciler = Reconciler(store) if isinstance(store, SharedStore) else None
-    canary_reconciler = CanaryReconciler(store, directory) if isinstance(store, SharedStore) else None
+    reconciler = canary_reconciler = turns = None
+    store: FollowedStore
+    if app.is_shared:
+        shared = Shared(directory)
+        store = following = SharedStore(*where, shared, kept_versions=count, only=only)
+        reconciler = Reconciler(following, shared)
+        canary_reconciler = CanaryReconciler(following, directory)
+        turns = WorkerTurns(following, shared, reconciler.catch_up, settings.worker_timeout_s)
+    else:
+        store = FollowedStore(*where, kept_versions=count, only=only)
+    log_run = run_listener(settings)
+
+    def on_run_end(run: Run, error: BaseException | None) -> None:
+        app.tally.count(run, error)
+        log_run(run, error)
+
     engine = InlineEngine(
         store.place,
         Limits(settings.max_concurrent_runs, settings.max_queued_runs, settings.run_timeout_s),
@@ -213,9 +236,9 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         quotas=Quotas(),
         access=Access(settings.requires_login),
         load=load,
-        on_run_end=run_listener(settings),
+        on_run_end=on_run_end,
         on_error=log_error,
-        on_change=reconciler.settle if reconciler is not None else None,
+        peers=turns,
         on_canary_change=canary_reconciler.settle if canary_reconciler is not None else None,
         on_canary_end=log_outcome,
     )
@@ -244,7 +267,9 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     async with AsyncExitStack() as stack:
-        admin_handlers = await stack.enter_async_context(admin.serve(runtime, options))
+        admin_handlers = await stack.enter_async_context(
+            admin.serve(runtime, options, lambda with_each: app.tally.status(runtime, with_each=with_each))
+        )
         canary_api = await stack.enter_async_context(canary.serve(runtime, options))
         rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
         anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
@@ -291,6 +316,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
                 await stack.enter_async_context(canary_reconciler.following(runtime))
             if begin_reloading is not None:
                 begin_reloading()
+            await stack.enter_async_context(app.tally.showing(runtime))
             app.be_ready()
             log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
             for reason in health.not_live(settings.require, runtime.live, runtime.failures):

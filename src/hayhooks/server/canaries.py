@@ -11,7 +11,9 @@ from hayhooks.core.aio import in_thread
 from hayhooks.core.canary import Canary, Outcome
 from hayhooks.core.runtime import Runtime
 from hayhooks.core.store import FoundCanary
-from hayhooks.server.reconcile import POLL_S, SharedStore, is_gone_worker
+from hayhooks.server.reconcile import POLL_S
+from hayhooks.store.shared import is_gone_worker
+from hayhooks.store.shared_store import SharedStore
 from hayhooks.store.sqlite import open_database
 from hayhooks.telemetry import log, log_error
 
@@ -26,7 +28,7 @@ CREATE TABLE IF NOT EXISTS canaries_applied (
 """
 # No row means that this worker never had a canary of that name: enough when there is none to have.
 _LAGGARDS = """
-SELECT w.pid FROM workers w LEFT JOIN canaries_applied a ON a.pid = w.pid AND a.name = ?1 WHERE a.state IS NOT ?2
+SELECT w.pid FROM peers w LEFT JOIN canaries_applied a ON a.pid = w.pid AND a.name = ?1 WHERE a.state IS NOT ?2
 """
 
 
@@ -101,7 +103,7 @@ class CanaryReconciler:
     async def _follow(self, runtime: Runtime) -> None:
         while True:
             try:
-                counter = self._store.shared.counter()
+                counter = self._store.counter()
                 if counter != self._counter:
                     self._counter = counter
                     self._wanted = await in_thread(self._store.running_canaries)
@@ -143,7 +145,8 @@ class CanaryReconciler:
 
         trial = runtime.canaries.find(name)
         try:
-            if trial is not None and (await in_thread(self._store.targets)).get(name) == trial.canary.version:
+            target = (await in_thread(self._store.targets)).get(name)
+            if trial is not None and target is not None and target.version == trial.canary.version:
                 return  # promoted: whoever follows deploys makes it live as it is
             if trial is None:
                 await self._tell(name, _BUILDING)

@@ -1,290 +1,276 @@
-"""Workers of one server serve the same: each follows the store's records, and a deploy waits until all have.
+"""One worker among several: it builds what another proposes, and serves what the records say.
 
-The records are the truth; nothing is sent from worker to worker. A counter of SQLite's says that somebody has written,
-and reading it costs microseconds (https://www.sqlite.org/pragma.html#pragma_data_version).
+Nothing is sent from worker to worker. A counter of SQLite's says that somebody has written, and reading it costs
+microseconds (https://www.sqlite.org/pragma.html#pragma_data_version).
 """
 
 import asyncio
 import os
-import sqlite3
-import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
 from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import Bundle
-from hayhooks.core.canary import Canary, Outcome
+from hayhooks.core.deployment import Deployment
 from hayhooks.core.errors import HayhooksError
 from hayhooks.core.runtime import Runtime
-from hayhooks.core.store import DEPLOYED, KEPT_VERSIONS, UNDEPLOYED, Cause
-from hayhooks.store.followed import FollowedStore
+from hayhooks.core.store import Cause
+from hayhooks.store.shared import Change, Phase, Shared, State
+from hayhooks.store.shared_store import SharedStore, Target
 from hayhooks.telemetry import log, log_error
 
-Target = str | None  # a version, or None: not to be served
-
 POLL_S = 0.05
-_WAIT_POLL_S = 0.01
-_WAIT_S = 60.0  # a worker that has not built a version by then is not waited for
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS unsaved (name TEXT PRIMARY KEY, version TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS workers (pid INTEGER PRIMARY KEY) STRICT;
-CREATE TABLE IF NOT EXISTS applied (
-    pid INTEGER NOT NULL, name TEXT NOT NULL, version TEXT, PRIMARY KEY (pid, name)
-) STRICT;
-"""
+_BUSY_POLL_S = 0.01  # while a change is under way: the others wait for this worker
+_JOIN_S = 60.0
+_ANSWER_AGAIN_S = 1.0
+_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
+_UNKNOWN = "It failed; the server's log says why."
 
 
-class Shared:
-    """What the workers agree on beside the store's records: unsaved deployments, and who has applied what.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Built:
+    """What somebody has proposed, ready to be served here."""
 
-    It is forgotten when the server starts, and lies in the same file as the records. Thread-safe.
-    """
-
-    def __init__(self, state_dir: Path) -> None:
-        self._lock = threading.Lock()
-        # The counter tells of changes by other connections only, so this one is not the store's.
-        self._database = _connect(state_dir)
-        self._database.executescript(_SCHEMA)
-
-    @staticmethod
-    def forget(state_dir: Path) -> None:
-        """Begin anew, before the first worker starts."""
-        database = _connect(state_dir)
-        try:
-            database.executescript(_SCHEMA)
-            database.executescript("DELETE FROM unsaved; DELETE FROM workers; DELETE FROM applied;")
-        finally:
-            database.close()
-
-    def counter(self) -> int:
-        """Differs from before when another connection has written."""
-        with self._lock:
-            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
-
-    def unsaved(self) -> dict[str, str]:
-        """Versions that are served without being saved."""
-        with self._lock:
-            return dict(self._database.execute("SELECT name, version FROM unsaved"))
-
-    def set_unsaved(self, name: str, version: str | None) -> None:
-        """Serve that version, which is not saved; None when a saved one, or none, is to be served again."""
-        if version is None:
-            self._write("DELETE FROM unsaved WHERE name = ?", (name,))
-        else:
-            self._write("INSERT OR REPLACE INTO unsaved VALUES (?, ?)", (name, version))
-
-    def join(self, applied: Mapping[str, Target]) -> None:
-        """From now on deploys wait for this process, which has *applied* these."""
-        with self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            pid = os.getpid()
-            self._database.execute("DELETE FROM applied WHERE pid = ?", (pid,))
-            rows = [(pid, name, version) for name, version in applied.items()]
-            self._database.executemany("INSERT INTO applied VALUES (?, ?, ?)", rows)
-            self._database.execute("INSERT OR REPLACE INTO workers VALUES (?)", (pid,))
-
-    def leave(self) -> None:
-        """Deploys no longer wait for this process."""
-        self._write("DELETE FROM workers WHERE pid = ?", (os.getpid(),))
-
-    def set_applied(self, name: str, version: Target) -> None:
-        """Say that this process serves that version now, or has failed to."""
-        self._write("INSERT OR REPLACE INTO applied VALUES (?, ?, ?)", (os.getpid(), name, version))
-
-    def laggards(self, name: str, version: Target) -> list[int]:
-        """Processes that live and have not applied *version* of *name* yet."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT w.pid FROM workers w LEFT JOIN applied a ON a.pid = w.pid AND a.name = ?"
-                " WHERE a.pid IS NULL OR a.version IS NOT ?",
-                (name, version),
-            )
-            return [pid for (pid,) in rows if _is_alive(pid)]
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._database.close()
-
-    def _write(self, statement: str, row: Sequence[object]) -> None:
-        with self._lock:
-            self._database.execute(statement, row)
-
-
-class SharedStore(FollowedStore):
-    """A store whose directories other workers use, too."""
-
-    # What one worker has put, and is still building, another does not drop.
-    _grace_s = 3600.0
-
-    def __init__(
-        self,
-        pipelines_dir: Path,
-        state_dir: Path,
-        ignore: Sequence[str],
-        on_error: Callable[[str, BaseException], None],
-        shared: Shared,
-        *,
-        kept_versions: int = KEPT_VERSIONS,
-        only: str = "",
-    ) -> None:
-        super().__init__(pipelines_dir, state_dir, ignore, on_error, kept_versions=kept_versions, only=only)
-        self.shared = shared
-
-    def set_live(self, bundle: Bundle, *, save: bool, cause: Cause = DEPLOYED) -> None:
-        """Make *bundle* the live version of its name in all workers; with *save* also after a restart."""
-        super().set_live(bundle, save=save, cause=cause)
-        self.shared.set_unsaved(bundle.name, None if save else bundle.version)
-
-    def set_undeployed(self, name: str, cause: Cause = UNDEPLOYED) -> None:
-        """Nothing of that name is live any more in any worker, also after a restart."""
-        super().set_undeployed(name, cause)
-        self.shared.set_unsaved(name, None)
-
-    def promote(self, outcome: Outcome) -> None:
-        """Make a canary's version the live one in all workers, also after a restart."""
-        super().promote(outcome)
-        self.shared.set_unsaved(outcome.canary.name, None)
-
-    def targets(self) -> dict[str, Target]:
-        """What each name that was ever changed should be."""
-        return {**self.recorded(), **self.shared.unsaved()}
-
-    def close(self) -> None:
-        """Close the database, which other processes go on using."""
-        super().close()
-        self.shared.close()
-
-    def _pointer(self, name: str) -> str:
-        return self.shared.unsaved().get(name) or super()._pointer(name)
-
-    def _end_invalid(self, canaries: Sequence[Canary]) -> None:
-        """Nothing: what looks left over may be another worker's. It was done before the workers started."""
-
-    def _is_needed(self, name: str) -> bool:
-        return super()._is_needed(name) or name in self.shared.unsaved()
+    change: Change
+    bundle: Bundle
+    deployment: Deployment
 
 
 class Reconciler:
-    """Keeps one worker's registry on the store's records."""
+    """Keeps one worker's registry on what all have agreed upon."""
 
-    def __init__(self, store: SharedStore) -> None:
+    def __init__(self, store: SharedStore, shared: Shared) -> None:
         self._store = store
-        self._shared = store.shared
+        self._shared = shared
         self._counter = -1
         # What was there before this worker looked for what to serve: later changes differ from it.
-        self._known: dict[str, Target] = store.recorded()
+        self._known: dict[str, Target] = store.targets_found()
+        self._runtime: Runtime | None = None
+        self._looking = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._retrying: set[asyncio.Task[None]] = set()
+        self._applying: dict[str, asyncio.Task[None]] = {}
+        self._open: dict[int, Change] = {}
+        self._answering: set[tuple[int, Phase]] = set()
+        self._built: dict[int, _Built] = {}
+        self._behind: dict[str, str] = {}  # what could not be taken over, and why
 
     @asynccontextmanager
     async def following(self, runtime: Runtime) -> AsyncIterator[None]:
-        """Follow the records inside the block; deploys by other workers wait for this one.
+        """Follow inside the block; changes by other workers wait for this one.
 
         It begins with what has changed while this worker started.
         """
-        await self._catch_up(runtime)
-        await in_thread(self._shared.join, dict(self._known))
-        await self._catch_up(runtime)
-        following = asyncio.ensure_future(self._follow(runtime))
+        self._runtime = runtime
+        await self._look()
+        await self._settled()
+        await self._join()
+        following = asyncio.ensure_future(self._follow())
         try:
+            await self._look()
+            await self._settled()
+            await self._spread(runtime)
             yield
         finally:
-            following.cancel()
+            await self._leave(following)
+
+    async def catch_up(self, name: str) -> None:
+        """Serve what *name* has become by now, before this worker changes it."""
+        await self._look()
+        if name in self._applying:
+            await asyncio.wait([self._applying[name]])
+
+    async def _leave(self, following: "asyncio.Task[None]") -> None:
+        for task in (following, *self._retrying):
+            task.cancel()
+        try:
             await in_thread(self._shared.leave)
-            await asyncio.gather(following, *self._tasks, return_exceptions=True)
+        except OSError as error:  # nobody waits for a process that has ended
+            log_error("The other workers cannot be told that this one stops", error)
+        self._open = {}  # what could not be answered yet never will be
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for built in self._built.values():
+            await self._discard(built)
 
-    async def settle(self, name: str, version: Target) -> None:
-        """Wait until every worker has applied this change, which was made here, or a later one."""
-        await in_thread(self._shared.set_applied, name, version)
-        deadline = asyncio.get_running_loop().time() + _WAIT_S
-        while laggards := await in_thread(self._shared.laggards, name, version):
-            if (await in_thread(self._store.targets)).get(name) != version:
-                return  # somebody has changed it again, and waits for that
-            if asyncio.get_running_loop().time() > deadline:
-                log.warning("Workers {} do not serve the new {} yet", laggards, name)
+    async def _join(self) -> None:
+        deadline = _now() + _JOIN_S
+        while not await in_thread(self._shared.join):
+            if _now() > deadline:  # whoever makes that change hangs
+                log.warning("A change is not coming to its end; starting nevertheless")
                 return
-            await asyncio.sleep(_WAIT_POLL_S)
+            await asyncio.sleep(_BUSY_POLL_S)
 
-    async def _follow(self, runtime: Runtime) -> None:
+    async def _spread(self, runtime: Runtime) -> None:
+        """What was edited while the others were running is served by this worker: by all or none."""
+        for name, target in (await in_thread(self._store.targets)).items():
+            live = runtime.deployments.get(name)
+            if not target.is_shown or live is None or live.version == target.version:
+                continue
+            try:
+                await runtime.follow(
+                    name,
+                    lambda name=name: self._store.look(name),  # type: ignore[misc]
+                    lambda bundle, name=name: self._store.take_shown(name, bundle, Cause("reload")),  # type: ignore[misc]
+                )
+                log.info("{} was edited since the other workers started: all serve it as it is now", name)
+            except Exception as error:  # a boundary: the rest is right
+                log_error(f"{name!r} was edited since the other workers started, and they cannot serve it", error)
+
+    async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(_BUSY_POLL_S if self._open else POLL_S)
             try:
                 counter = self._shared.counter()
                 if counter != self._counter:
                     self._counter = counter
-                    await self._start_changes(runtime)
+                    await self._look()
             except Exception as error:  # a boundary: the next look may succeed
+                self._counter = -1
                 log_error("The state of the other workers cannot be read", error)
 
-    async def _catch_up(self, runtime: Runtime) -> None:
-        await self._start_changes(runtime)
-        if self._tasks:
-            await asyncio.gather(*self._tasks)
+    async def _look(self) -> None:
+        async with self._looking:
+            # In this order: when a change has been made, or is over, its target is what is read then.
+            changes = await in_thread(self._shared.changes)
+            targets = await in_thread(self._store.targets)
+            self._open = {change.serial: change for change in changes}
+            known, self._known = self._known, targets
+            for name in sorted({*known, *targets}):
+                if known.get(name) != targets.get(name):
+                    self._apply_soon(name, targets.get(name))
+            for change in changes:
+                self._answer_soon(change)
+            self._answering = {key for key in self._answering if key[0] in self._open}
+            for serial in [serial for serial in self._built if serial not in self._open]:
+                self._spawn(self._discard(self._built.pop(serial)))
 
-    async def _start_changes(self, runtime: Runtime) -> None:
-        targets = await in_thread(self._store.targets)
-        known, self._known = self._known, targets
-        for name in sorted({*known, *targets}):
-            if name not in known or name not in targets or known[name] != targets[name]:
-                # Each in a task of its own: one that takes long to build does not delay another.
-                task = asyncio.ensure_future(self._apply(runtime, name))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+    def _apply_soon(self, name: str, target: Target | None) -> None:
+        """Each name in a task of its own: one that takes long to build does not delay another."""
+        self._behind.pop(name, None)
+        built = next((built for built in self._built.values() if _is_of(built, name, target)), None)
+        if built is not None:
+            del self._built[built.change.serial]
+        before = self._applying.get(name)
+        task = self._spawn(self._apply(name, built, before))
+        self._applying[name] = task
+        task.add_done_callback(lambda done: self._applied(name, done))
 
-    async def _apply(self, runtime: Runtime, name: str) -> None:
-        seen: Target = None
+    def _applied(self, name: str, task: "asyncio.Task[None]") -> None:
+        if self._applying.get(name) is task:
+            del self._applying[name]
+
+    async def _apply(self, name: str, built: _Built | None, before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        if not await self._is_taken_over(name, built):
+            retrying = asyncio.ensure_future(self._retry(name, self._known.get(name)))
+            self._retrying.add(retrying)
+            retrying.add_done_callback(self._retrying.discard)
+
+    async def _is_taken_over(self, name: str, built: _Built | None = None) -> bool:
+        assert self._runtime is not None
 
         def look() -> Bundle | None:
-            nonlocal seen
-            targets = self._store.targets()  # read again: this may have waited for a later change
-            if name not in targets:
-                # Its record was dropped with its files, or what lies there is to be served as it is.
-                bundle = self._store.look(name)
-                seen = bundle.version if bundle is not None else None
-                return bundle
-            seen = targets[name]
-            if seen is None:
-                return None
-            kept = self._store.version(name, seen)
-            if kept is None:
-                raise VersionLost(name, seen)
-            return kept
+            target = self._store.targets().get(name)  # read again: this may have waited for a later change
+            if built is not None and _is_of(built, name, target):
+                return built.bundle
+            # No target: its record was dropped with its files, or what lies there is to be served as it is.
+            return self._store.look(name) if target is None else self._store.bundle_of(name, target)
 
         try:
-            await runtime.follow(name, look)
+            await self._runtime.take_over(name, look, built.deployment if built is not None else None)
         except Exception as error:  # a boundary: this worker goes on with what it has
-            log_error(f"Deployment {name!r} could not be taken over from another worker", error)
-        await in_thread(self._shared.set_applied, name, seen)
-
-
-class VersionLost(HayhooksError):
-    """The files of a version are gone."""
-
-    def __init__(self, name: str, version: str) -> None:
-        super().__init__(f"Version {version[:12]} of {name!r} is not in the state directory any more.")
-
-
-def _connect(state_dir: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(state_dir / "state.db", timeout=30, check_same_thread=False, isolation_level=None)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    return database
-
-
-def is_gone_worker(pid: int) -> bool:
-    """Whether the worker of that process id has ended; a new one that got its id is another."""
-    return pid == os.getpid() or not _is_alive(pid)
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 would end the process
+            log_error(f"Deployment {name!r} could not be taken over; trying again", error)
+            self._behind[name] = _reason(error)
+            return False
+        self._behind.pop(name, None)
         return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+
+    async def _retry(self, name: str, target: Target | None) -> None:
+        delay_s = _FIRST_RETRY_S
+        while True:
+            await asyncio.sleep(delay_s)
+            if name not in self._behind or self._known.get(name) != target or await self._is_taken_over(name):
+                return
+            delay_s = min(2 * delay_s, _LAST_RETRY_S)
+
+    def _answer_soon(self, change: Change) -> None:
+        key = (change.serial, change.phase)
+        if change.pid == os.getpid() or key in self._answering:
+            return
+        self._answering.add(key)
+        if change.phase == "proposed":
+            self._spawn(self._prepare(change))
+        elif change.phase == "made":
+            self._spawn(self._confirm(change))
+
+    async def _prepare(self, change: Change) -> None:
+        """Build what is proposed, so that serving it takes no time and cannot fail."""
+        reason = None
+        try:
+            await self._build(change)
+        except Exception as error:  # a boundary: whoever proposed it is told
+            log_error(f"The new version of {change.name!r} could not be built in this worker", error)
+            reason = _reason(error)
+        await self._answer(change, "built", reason)
+
+    async def _build(self, change: Change) -> None:
+        assert self._runtime is not None
+        live = self._runtime.deployments.get(change.name)
+        trial = self._runtime.canaries.find(change.name)
+        there = (live, trial.live.deployment if trial is not None else None)  # a canary is built and warm
+        if change.version is None or any(found is not None and found.version == change.version for found in there):
+            return
+        bundle = await in_thread(self._store.bundle_of, change.name, Target(change.version, change.is_shown))
+        assert bundle is not None
+        built = _Built(change, bundle, await self._runtime.build(bundle))
+        if change.serial in self._open:
+            self._built[change.serial] = built
+        else:
+            await self._discard(built)
+
+    async def _confirm(self, change: Change) -> None:
+        """Tell that what was made is served here."""
+        while change.name in self._applying:
+            await asyncio.wait([self._applying[change.name]])
+        await self._answer(change, "live", self._behind.get(change.name))
+
+    async def _answer(self, change: Change, state: State, reason: str | None) -> None:
+        while change.serial in self._open:
+            try:
+                await in_thread(self._shared.answer, change.serial, state, reason)
+            except OSError as error:  # the disk is full: whoever waits may wait until it is not
+                log_error("Another worker cannot be answered; trying again", error)
+                await asyncio.sleep(_ANSWER_AGAIN_S)
+            else:
+                return
+
+    async def _discard(self, built: _Built) -> None:
+        assert self._runtime is not None
+        await self._runtime.discard(built.deployment)
+
+    async def _settled(self) -> None:
+        if self._applying:
+            await asyncio.wait(list(self._applying.values()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _is_of(built: _Built, name: str, target: Target | None) -> bool:
+    change = built.change
+    return change.name == name and target is not None and target == Target(change.version, change.is_shown)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, HayhooksError) else _UNKNOWN
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

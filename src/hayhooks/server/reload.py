@@ -85,7 +85,7 @@ class _Follower:
             return bundle
 
         try:
-            await runtime.follow(name, look, cause=Cause("reload"))
+            await runtime.follow(name, look, lambda bundle: self._store.take_shown(name, bundle, Cause("reload")))
         except ServerStopping:
             return
         except Exception as error:  # a boundary: the watcher outlives whatever one directory does

@@ -1,6 +1,7 @@
 """A disk store that can be asked for one name at a time, by those who follow changes that others make."""
 
 from hayhooks.core.bundle import Bundle
+from hayhooks.core.store import Cause
 from hayhooks.store.disk import DiskStore
 
 
@@ -26,6 +27,11 @@ class FollowedStore(DiskStore):
         # What the server itself has written there is the version that it shows, whose runs may have changed it.
         is_ours = record.is_synced and bundle.version == record.shown
         return (self._versions.get(name, record.version) if is_ours else None) or bundle
+
+    def take_shown(self, name: str, bundle: Bundle | None, cause: Cause) -> None:
+        """What lies in the pipelines directory is live now; the history says since when and why."""
+        if bundle is not None:
+            self.set_found(bundle, cause)
 
     def recorded(self) -> dict[str, str | None]:
         """The live version of each name that has a record; None for one that is undeployed."""

@@ -19,6 +19,13 @@ from hayhooks.server.openapi.words import (
 _NULL: dict[str, Any] = {"type": "null"}
 _SENTENCES: dict[str, Any] = {"type": "array", "items": STRING}
 _DRY_RUN: dict[str, Any] = {**BOOLEAN, "default": False, "description": "Build it, and change nothing."}
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+_COUNTS: dict[str, Any] = {
+    "running": {**_COUNT, "description": "Runs under way."},
+    "queued": {**_COUNT, "description": "Runs that wait for a slot."},
+    "runs": {**_COUNT, "description": "Runs that have ended since the start."},
+    "failed": {**_COUNT, "description": "Those of them that raised."},
+}
 
 SCHEMAS: dict[str, Any] = {
     "Error": object_of(
@@ -52,6 +59,23 @@ SCHEMAS: dict[str, Any] = {
         failed={"type": "object", "additionalProperties": STRING, "description": "What failed to load, and why."},
         version=STRING,
         deployments={"type": "array", "items": ref("DeploymentSummary")},
+        workers=ref("WorkersStatus"),
+    ),
+    "WorkersStatus": object_of(
+        ["count", *_COUNTS],
+        count={**_COUNT, "description": "Processes of this server."},
+        **_COUNTS,
+        each={
+            "type": "array",
+            "items": object_of(
+                ["pid", "started_s", "is_ready", *_COUNTS],
+                pid=_COUNT,
+                started_s={**_COUNT, "description": "Unix time."},
+                is_ready=BOOLEAN,
+                **_COUNTS,
+            ),
+            "description": "Only for those who may manage the server.",
+        },
     ),
     "DeploymentDetails": {
         "allOf": [

@@ -1,5 +1,6 @@
 """What is live: status, descriptions and pictures."""
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -26,8 +27,9 @@ _CAPABILITIES = {
 class Status:
     """Answers what anybody may ask, and more to those who manage the server."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, workers: Callable[[bool], dict[str, Any]]) -> None:
         self._runtime = runtime
+        self._workers = workers
 
     async def status(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What is live, or whether one name is."""
@@ -101,6 +103,7 @@ class Status:
             "failed": dict(failures),
             "version": __version__,
             "deployments": [self._summary(found) for _, found in deployments],
+            "workers": self._workers(bool(scope.get("may_manage", True))),
         }
 
     def _summary(self, deployment: Deployment) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The prefixes of the admin surface, and what answers each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,9 +19,18 @@ PREFIXES = (*READS, *CHANGES)
 
 
 @asynccontextmanager
-async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[str, ASGIApp]]:
-    """One handler per prefix. Who may call them is decided before they are reached."""
-    status, deploying, rolling_back = Status(runtime), Deploying(runtime, options), RollingBack(runtime, options)
+async def serve(
+    runtime: Runtime, options: HTTPOptions, workers: Callable[[bool], dict[str, Any]]
+) -> AsyncIterator[dict[str, ASGIApp]]:
+    """One handler per prefix. Who may call them is decided before they are reached.
+
+    *workers* says what the server's processes are doing, in sum or each of them.
+    """
+    status, deploying, rolling_back = (
+        Status(runtime, workers),
+        Deploying(runtime, options),
+        RollingBack(runtime, options),
+    )
     yield {
         "status": _method("GET", status.status, options),
         "deployments": _method("GET", status.deployment, options),

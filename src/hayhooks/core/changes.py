@@ -1,0 +1,346 @@
+"""Changing what is live: deploying, rolling back, undeploying, and following what others have changed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from hayhooks.core.aio import in_thread
+from hayhooks.core.bundle import Bundle
+from hayhooks.core.canaries import Canaries
+from hayhooks.core.canary import Outcome
+from hayhooks.core.deployment import Deployment, Engine
+from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFound, HayhooksError
+from hayhooks.core.names import check_name
+from hayhooks.core.peers import Peers, Turn
+from hayhooks.core.registry import Live, Registry
+from hayhooks.core.store import Cause, Change, Found, Store
+from hayhooks.core.versions import Version, VersionNotFound, choose, list_versions
+
+T = TypeVar("T")
+Check = Callable[[Deployment], None]
+Commit = Callable[[Bundle], None]
+Look = Callable[[], Bundle | None]
+
+_SLOW_S = 0.02  # a build that takes longer waits for something, or could as well share the processors
+_STARTED = Cause("start")
+_REPLACED, _WITHDRAWN = "Another version was deployed.", "The deployment was taken out of service."
+
+
+class Changes:
+    """Makes the changes of one registry, store and engine, each to its end even when its caller leaves.
+
+    *peers* serve the same: a change is made by all of them or by none. ``failures`` holds what should be live and is
+    not, with the reason. Event loop only.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        engine: Engine,
+        peers: Peers,
+        on_error: Callable[[str, BaseException], None],
+        on_canary_change: Callable[[str], Awaitable[None]] | None,
+        on_canary_end: Callable[[Outcome], None] | None,
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._engine = engine
+        self._peers = peers
+        self._on_error = on_error
+        self._retiring: set[Live] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.failures: dict[str, str] = {}
+        self.canaries = Canaries(
+            registry, store, engine, self, peers, on_error=on_error, on_change=on_canary_change, on_end=on_canary_end
+        )
+
+    def open_runs(self) -> tuple[int, int]:
+        """Runs under way, those of canaries and replaced versions too, and runs that wait for a slot."""
+        lives = set(self._retiring)
+        for live in self._registry.live.values():
+            lives.add(live)
+            if live.trial is not None:
+                lives.add(live.trial.live)
+        return sum(live.running for live in lives), sum(live.queued for live in lives)
+
+    async def start(self, workers: int) -> None:
+        """Deploy everything that the store says should be live, at most *workers* at a time.
+
+        One begins when the one before it has ended or is slow: what is built in a moment is built soonest one after
+        the other, as threads that compute stand in each other's way. What fails is left out and named in ``failures``;
+        what has not begun when the door closes is left out, too.
+        """
+        await self._engine.start()
+        found = await in_thread(self._store.find)
+        turn = asyncio.Semaphore(max(1, workers))
+        starting = []
+        for item in found:
+            await turn.acquire()
+            task = asyncio.ensure_future(self._start_one(item))
+            task.add_done_callback(lambda _: turn.release())
+            starting.append(task)
+            await asyncio.wait({task}, timeout=_SLOW_S)
+        await asyncio.gather(*starting)
+
+    async def stop(self) -> None:
+        """Retire everything; returns when the teardowns have run."""
+        self.canaries.stop()
+        for name in list(self._registry.live):
+            self.retire(self._registry.withdraw(name))
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._engine.stop()
+
+    async def deploy(
+        self, bundle: Bundle, *, overwrite: bool, save: bool, check: Check | None, cause: Cause
+    ) -> Deployment:
+        """As ``Runtime.deploy``."""
+        self._registry.door.check()
+        return await self._whole(self._deploy(bundle, overwrite, save, check, cause))
+
+    async def try_out(self, bundle: Bundle, *, overwrite: bool) -> Deployment:
+        """As ``Runtime.try_out``."""
+        if bundle.name in self._registry.live and not overwrite:
+            raise DeploymentExists(bundle.name)
+        return await self._whole(in_thread(self._try_out, bundle))
+
+    async def rollback(self, name: str, version: str | None, *, check: Check | None, cause: Cause) -> Deployment:
+        """As ``Runtime.rollback``."""
+        check_name(name)
+        self._registry.door.check()
+        return await self._whole(self._rollback(name, version, check, cause))
+
+    async def undeploy(self, name: str, cause: Cause) -> None:
+        """As ``Runtime.undeploy``."""
+        self._registry.door.check()
+        await self._whole(self._undeploy(name, cause))
+
+    async def versions(self, name: str) -> Sequence[Version]:
+        """What *name* has been, by when it was last live, newest first. Empty when nothing is known."""
+        check_name(name)
+        live = self._registry.live.get(name)
+        version = live.deployment.version if live is not None else None
+        return list_versions(version, await self.history(name), await in_thread(self._store.kept, name))
+
+    async def history(self, name: str) -> Sequence[Change]:
+        """The changes of *name*, newest first."""
+        return await in_thread(self._store.history, check_name(name))
+
+    async def follow(self, name: str, look: Look, commit: Callable[[Bundle | None], None]) -> None:
+        """As ``Runtime.follow``."""
+        await self._whole(self._follow(name, look, commit))
+
+    async def take_over(self, name: str, look: Look, built: Deployment | None) -> None:
+        """As ``Runtime.take_over``."""
+        await self._whole(self._take_over(name, look, built))
+
+    async def discard(self, built: Deployment) -> None:
+        """Close what was built and is not needed."""
+        await self._whole(self._close(built))
+
+    async def build(
+        self,
+        bundle: Bundle,
+        commit: Commit | None = None,
+        check: Check | None = None,
+        turn: Turn | None = None,
+    ) -> Deployment:
+        """Build *bundle* and, when all agree whose *turn* it is, *commit* it in a thread.
+
+        When any of it fails, nothing is left.
+        """
+        placed = await in_thread(self._store.put, bundle)
+        try:
+            new = await in_thread(self._engine.build, placed)
+            try:
+                if check is not None:
+                    check(new)
+                if turn is not None:
+                    await turn.agree(placed)
+                if commit is not None:
+                    await in_thread(commit, placed)
+            except BaseException:
+                try:
+                    await in_thread(new.worker.close)
+                except Exception as error:  # what went wrong first is what the caller must be told
+                    self._on_error(f"teardown() of {bundle.name!r} failed", error)
+                raise
+        except BaseException:
+            await in_thread(self._store.release, placed.name, placed.version)
+            raise
+        return new
+
+    def retire(self, old: Live | None) -> None:
+        """Close that version, and its canary, when their last runs have ended."""
+        if old is None:
+            return
+        for live in (old.trial.live, old) if old.trial is not None else (old,):
+            self._retiring.add(live)
+            live.retire(self._close_soon)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Do *work*, and be done with it before all stops."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _deploy(
+        self, bundle: Bundle, overwrite: bool, save: bool, check: Check | None, cause: Cause
+    ) -> Deployment:
+        async with self._peers.turn(bundle.name) as turn:
+            async with self._registry.changing(bundle.name):
+                if bundle.name in self._registry.live and not overwrite:
+                    raise DeploymentExists(bundle.name)
+                new = await self._replace(bundle, turn, partial(self._store.set_live, save=save, cause=cause), check)
+            await turn.settle()
+        return new
+
+    async def _rollback(self, name: str, version: str | None, check: Check | None, cause: Cause) -> Deployment:
+        async with self._peers.turn(name) as turn:
+            async with self._registry.changing(name):
+                versions = await self.versions(name)
+                if not versions:
+                    raise DeploymentNotFound(name)
+                chosen = choose(name, version, versions)
+                bundle = await in_thread(self._store.fetch, name, chosen)
+                if bundle is None:
+                    raise VersionNotFound(f"The files of version {chosen[:12]} of {name!r} are gone.")
+                new = await self._replace(bundle, turn, partial(self._store.set_live, save=True, cause=cause), check)
+            await turn.settle()
+        return new
+
+    async def _undeploy(self, name: str, cause: Cause) -> None:
+        async with self._peers.turn(name) as turn:
+            async with self._registry.changing(name):
+                if name not in self._registry.live and name not in self.failures:
+                    raise DeploymentNotFound(name)
+                await turn.agree(None)
+                await in_thread(self._store.set_undeployed, name, cause)
+                self.failures.pop(name, None)
+                await self._replaced(self._registry.withdraw(name), _WITHDRAWN)
+            await turn.settle()
+
+    async def _follow(self, name: str, look: Look, commit: Callable[[Bundle | None], None]) -> None:
+        async with self._peers.turn(name) as turn:
+            async with self._registry.changing(name):
+                bundle = await in_thread(look)
+                live = self._registry.live.get(name)
+                if bundle is None:
+                    self.failures.pop(name, None)
+                    if live is None:
+                        return
+                    await turn.agree(None)
+                    await in_thread(commit, None)
+                    await self._replaced(self._registry.withdraw(name), _WITHDRAWN)
+                elif live is not None and live.deployment.version == bundle.version:
+                    if await turn.is_current(bundle):
+                        return
+                    await turn.agree(bundle)  # this process found it so when it started, the others did not
+                    await in_thread(commit, bundle)
+                else:
+                    with self._telling(name, is_first=live is None):
+                        await self._replace(bundle, turn, commit)
+            await turn.settle()
+
+    async def _take_over(self, name: str, look: Look, built: Deployment | None) -> None:
+        try:
+            async with self._registry.changing(name):
+                bundle = await in_thread(look)
+                live = self._registry.live.get(name)
+                trial = live.trial if live is not None else None
+                if bundle is None:
+                    self.failures.pop(name, None)
+                    await self._replaced(self._registry.withdraw(name), _WITHDRAWN)
+                elif live is not None and live.deployment.version == bundle.version:
+                    return
+                elif trial is not None and bundle.version in (trial.canary.version, trial.live.deployment.version):
+                    self.retire(self._registry.promote(trial))  # it is built and warm here, too
+                else:
+                    if built is not None and built.version == bundle.version:
+                        new, built = built, None
+                    else:
+                        with self._telling(name, is_first=live is None):
+                            new = await self.build(bundle)
+                    await self._publish(new)
+        finally:
+            if built is not None:
+                await self._close(built)
+
+    @contextmanager
+    def _telling(self, name: str, *, is_first: bool) -> Iterator[None]:
+        """Say in ``failures`` why nothing is live under *name*, when it is the first version that fails."""
+        try:
+            yield
+        except HayhooksError as error:
+            if is_first:
+                self.failures[name] = str(error)
+            raise
+
+    def _try_out(self, bundle: Bundle) -> Deployment:
+        with self._store.aside(bundle) as placed:
+            new = self._engine.build(placed)
+            try:
+                new.worker.close()
+            except Exception as error:  # as when a deployment that was live is closed
+                self._on_error(f"teardown() of {bundle.name!r} failed", error)
+        return new
+
+    async def _replace(self, bundle: Bundle, turn: Turn, commit: Commit, check: Check | None = None) -> Deployment:
+        """Build *bundle*, *commit* it when all can serve it, and put it in the place of what is live."""
+        new = await self.build(bundle, commit, check, turn)
+        await self._publish(new)
+        return new
+
+    async def _publish(self, new: Deployment) -> None:
+        self.failures.pop(new.name, None)
+        await self._replaced(self._registry.publish(new), _REPLACED)
+
+    async def _replaced(self, old: Live | None, reason: str) -> None:
+        self.retire(old)
+        await self.canaries.replaced(old, reason)
+
+    async def _start_one(self, found: Found) -> None:
+        async with self._registry.changing(found.name):
+            # Somebody deployed it while we were starting, or the server stops before it has started.
+            if found.name in self._registry.live or self._registry.door.is_closed:
+                for bundle in (found.bundle, found.canary.bundle if found.canary else None):
+                    if bundle is not None:
+                        await in_thread(self._store.release, found.name, bundle.version)
+                return
+            try:
+                check_name(found.name)
+                if found.bundle is None:
+                    raise found.error or BuildFailed("There is nothing to deploy.")
+                new = await in_thread(self._engine.build, found.bundle)
+            except Exception as error:
+                is_told = isinstance(error, HayhooksError)
+                reason = str(error) if is_told else "It could not be started; the server's log says why."
+                self.failures[found.name] = reason
+                self._on_error(f"Deployment {found.name!r} could not be started", error)
+                if found.bundle is not None:
+                    await in_thread(self._store.release, found.name, found.bundle.version)
+            else:
+                await in_thread(self._store.set_found, found.bundle, _STARTED)
+                self._registry.publish(new)
+                if found.canary is not None:
+                    await self.canaries.adopt(found.canary, self._registry.live[found.name])
+
+    def _close_soon(self, live: Live) -> None:
+        self._retiring.discard(live)
+        self.spawn(self._close(live.deployment))
+
+    async def _close(self, deployment: Deployment) -> None:
+        try:
+            await in_thread(deployment.worker.close)
+        except Exception as error:
+            self._on_error(f"teardown() of {deployment.name!r} failed", error)
+        finally:
+            await in_thread(self._store.release, deployment.name, deployment.version)
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* to its end even when the caller is cancelled: a change is done or not, never half."""
+        return await asyncio.shield(self.spawn(work))
