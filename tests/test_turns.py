@@ -100,7 +100,7 @@ async def test_the_turn_of_a_living_worker_is_waited_for_and_that_of_a_dead_one_
 ) -> None:
     store, peers = turns(state, shared, timeout_s=0.05)
     for pid, is_taken in ((OTHER, False), (dead_process(), True)):
-        write(state, "INSERT OR REPLACE INTO changes VALUES (77, 'a', ?, 'agreed', 'v', 0)", pid)
+        write(state, "INSERT OR REPLACE INTO open_changes VALUES (77, 'a', ?, 'agreed', 'v', 0)", pid)
         assert shared.join() is is_taken, "nobody joins between the decision and its record"
         if is_taken:
             async with peers.turn("a"):

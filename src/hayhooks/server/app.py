@@ -34,7 +34,7 @@ from hayhooks.server.openapi import OpenAPI
 from hayhooks.server.reconcile import Reconciler
 from hayhooks.server.reload import following_directory
 from hayhooks.server.state_directory import state_directory
-from hayhooks.server.tally import Tally
+from hayhooks.server.tally import Tallies, Tally
 from hayhooks.server.tokens import tokens_of
 from hayhooks.server.turns import WorkerTurns
 from hayhooks.settings import AppSettings

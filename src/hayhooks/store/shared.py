@@ -19,7 +19,7 @@ State = Literal["built", "live"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS peers (pid INTEGER PRIMARY KEY) STRICT;
-CREATE TABLE IF NOT EXISTS changes (
+CREATE TABLE IF NOT EXISTS open_changes (
     serial INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     pid INTEGER NOT NULL,        -- of the worker that makes the change
@@ -82,7 +82,7 @@ class Shared:
         try:
             with database:
                 database.execute("BEGIN IMMEDIATE")
-                for table in ("peers", "changes", "answers", "overrides"):
+                for table in ("peers", "open_changes", "answers", "overrides"):
                     database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
                 rows = [(name, version, over) for name, (version, over) in shown.items()]
                 database.executemany("INSERT INTO overrides VALUES (?, ?, 1, ?)", rows)
@@ -97,8 +97,8 @@ class Shared:
             with database:
                 database.execute("BEGIN IMMEDIATE")
                 database.execute("DELETE FROM peers WHERE pid = ?", (pid,))
-                database.execute("DELETE FROM changes WHERE pid = ?", (pid,))
-                database.execute("DELETE FROM answers WHERE serial NOT IN (SELECT serial FROM changes)")
+                database.execute("DELETE FROM open_changes WHERE pid = ?", (pid,))
+                database.execute("DELETE FROM answers WHERE serial NOT IN (SELECT serial FROM open_changes)")
         finally:
             database.close()
 
@@ -124,7 +124,7 @@ class Shared:
     def join(self) -> bool:
         """From now on changes wait for this process. False: not now, one is being made without it."""
         with self._writing() as execute:
-            agreed = execute("SELECT pid FROM changes WHERE phase = 'agreed'", ())
+            agreed = execute("SELECT pid FROM open_changes WHERE phase = 'agreed'", ())
             if any(is_alive(pid) for (pid,) in agreed):
                 return False
             execute("INSERT OR REPLACE INTO peers VALUES (?)", (os.getpid(),))
@@ -137,7 +137,7 @@ class Shared:
 
     def changes(self) -> list[Change]:
         """All that a living worker makes."""
-        rows = self._read("SELECT serial, name, pid, phase, version, is_shown FROM changes ORDER BY serial", ())
+        rows = self._read("SELECT serial, name, pid, phase, version, is_shown FROM open_changes ORDER BY serial", ())
         return [
             Change(serial, name, pid, phase, version, bool(is_shown))
             for serial, name, pid, phase, version, is_shown in rows
@@ -147,30 +147,30 @@ class Shared:
     def begin(self, name: str) -> int | None:
         """Make the only change of *name*; its serial number, or None while a living worker makes another."""
         with self._writing() as execute:
-            for serial, pid in execute("SELECT serial, pid FROM changes WHERE name = ?", (name,)):
+            for serial, pid in execute("SELECT serial, pid FROM open_changes WHERE name = ?", (name,)):
                 if pid != os.getpid() and is_alive(pid):
                     return None
                 execute("DELETE FROM answers WHERE serial = ?", (serial,))
-            execute("DELETE FROM changes WHERE name = ?", (name,))
+            execute("DELETE FROM open_changes WHERE name = ?", (name,))
             values = (name, os.getpid())
-            rows = execute("INSERT INTO changes VALUES (NULL, ?, ?, 'begun', NULL, 0) RETURNING serial", values)
+            rows = execute("INSERT INTO open_changes VALUES (NULL, ?, ?, 'begun', NULL, 0) RETURNING serial", values)
             return int(rows[0][0])
 
     def holder(self, name: str) -> int | None:
         """The worker that changes *name*."""
-        rows = self._read("SELECT pid FROM changes WHERE name = ?", (name,))
+        rows = self._read("SELECT pid FROM open_changes WHERE name = ?", (name,))
         return int(rows[0][0]) if rows else None
 
     def propose(self, serial: int, version: str | None, *, is_shown: bool) -> None:
         """Ask the others to build that version."""
         with self._writing() as execute:
-            statement = "UPDATE changes SET phase = 'proposed', version = ?, is_shown = ? WHERE serial = ?"
+            statement = "UPDATE open_changes SET phase = 'proposed', version = ?, is_shown = ? WHERE serial = ?"
             execute(statement, (version, is_shown, serial))
 
     def touch(self, serial: int) -> None:
         """Have the others look again; and see whether answers can be written at all."""
         with self._writing() as execute:
-            execute("UPDATE changes SET name = name WHERE serial = ?", (serial,))
+            execute("UPDATE open_changes SET name = name WHERE serial = ?", (serial,))
 
     def missing(self, serial: int, state: State) -> Missing:
         """Who is not in that *state* yet."""
@@ -181,13 +181,13 @@ class Shared:
         with self._writing() as execute:
             if self._missing(execute, serial, "built"):
                 return False
-            execute("UPDATE changes SET phase = 'agreed' WHERE serial = ?", (serial,))
+            execute("UPDATE open_changes SET phase = 'agreed' WHERE serial = ?", (serial,))
         return True
 
     def made(self, serial: int) -> None:
         """The records say it now; the others are to serve it."""
         with self._writing() as execute:
-            execute("UPDATE changes SET phase = 'made' WHERE serial = ?", (serial,))
+            execute("UPDATE open_changes SET phase = 'made' WHERE serial = ?", (serial,))
 
     def answer(self, serial: int, state: State, reason: str | None) -> None:
         """Say that this worker is in that *state*, or cannot be for that *reason*."""
@@ -197,7 +197,7 @@ class Shared:
     def end(self, serial: int) -> None:
         """The change is over, made or not."""
         with self._writing() as execute:
-            execute("DELETE FROM changes WHERE serial = ?", (serial,))
+            execute("DELETE FROM open_changes WHERE serial = ?", (serial,))
             execute("DELETE FROM answers WHERE serial = ?", (serial,))
 
     def close(self) -> None:
