@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
@@ -62,6 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with running_server(tmp_path_factory.mktemp("hostile") / "pipelines", env=env) as server:
         server.client.deploy_files("echo", {"pipeline_wrapper.py": WRAPPER.encode()})
         server.client.deploy_files("forms", {"pipeline_wrapper.py": FILES.encode()})
+        httpx.get(f"{server.url}/v1/responses/none")  # its database is opened when it is first asked for
         yield server
 
 

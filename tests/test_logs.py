@@ -141,7 +141,6 @@ def test_every_line_is_json_whatever_a_caller_sends_and_tells_no_query_and_no_bo
     run(server, **{"x-request-id": 'x" y\t{"level":"FORGED"}'})
     run(server, **{"x-request-id": "last"})
     entry(server, "last")
-    server.wait_for_log("Invalid HTTP request received")
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert all({"time", "level", "message"} <= line.keys() for line in lines)
     assert "FORGED" not in {line["level"] for line in lines}

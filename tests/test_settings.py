@@ -62,6 +62,13 @@ CONTRACT = {
     "DRAIN_DELAY_S": ("1.5", "drain_delay_s", 1.5),
     "LOG_RUNS": ("false", "log_runs", False),
     "ACCESS_LOG": ("true", "access_log", True),
+    "MAX_TOTAL_RUNS": ("9", "max_total_runs", 9),
+    "MAX_TOTAL_STREAMS": ("10", "max_total_streams", 10),
+    "MAX_DELAY_S": ("0.1", "max_delay_s", 0.1),
+    "MAX_HEADER_BYTES": ("1000", "max_header_bytes", 1000),
+    "MAX_CONNECTIONS": ("11", "max_connections", 11),
+    "SLOW_WRITER_TIMEOUT_S": ("12", "slow_writer_timeout_s", 12.0),
+    "SLOW_READER_TIMEOUT_S": ("13", "slow_reader_timeout_s", 13.0),
     "ALLOWED_HOSTS": ('["a.example"]', "allowed_hosts", ["a.example"]),
 }
 TOGETHER = {  # one without the others is refused
