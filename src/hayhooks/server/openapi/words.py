@@ -49,8 +49,8 @@ def name_parameter(name: str = "pipeline_name") -> list[dict[str, Any]]:
 
 def events_header() -> list[dict[str, Any]]:
     """The header that names the form of events in a stream of chat."""
-    what = "The form of events for the person who watches in a stream; else as the server's settings say."
-    schema = {**STRING, "enum": ["chunk", "bare", "off"]}
+    what = "The form of events in a stream: `chunk`, `bare` or `off`; else as the server's settings say."
+    schema = {**STRING, "examples": ["chunk", "bare", "off"]}  # no enum: without a stream it is not looked at
     return [{"name": "X-Hayhooks-Events", "in": "header", "required": False, "schema": schema, "description": what}]
 
 
