@@ -1,9 +1,12 @@
 """SQLite databases of the state directory, opened in one way."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
+
+_WAL_S, _WAL_POLL_S = 30.0, 0.01
 
 
 def open_database(
@@ -26,7 +29,7 @@ def open_database(
     try:
         database = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            _use_wal(database)
             database.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             if checks_references:
                 database.execute("PRAGMA foreign_keys = ON")
@@ -41,6 +44,20 @@ def open_database(
     except sqlite3.Error as error:
         raise OSError(f"The database {path} cannot be opened: {error}") from error
     return database
+
+
+def _use_wal(database: sqlite3.Connection) -> None:
+    """Write ahead. Of processes that make a database together only one can say so: SQLite does not wait there."""
+    deadline = time.monotonic() + _WAL_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_WAL_POLL_S)
+        else:
+            return
 
 
 def add_column(database: sqlite3.Connection, table: str, column: str, declaration: str) -> bool:
