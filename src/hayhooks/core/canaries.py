@@ -30,6 +30,9 @@ class Changing(Protocol):
     ) -> Deployment:
         """Build *bundle* and *commit* it in a thread; when either fails, nothing is left of it."""
 
+    async def remember(self, name: str) -> None:
+        """Tell the store that what was found of *name* is live, before it is changed. While it is being changed."""
+
     def retire(self, old: Live | None) -> None:
         """Close that version when its last run has ended."""
 
@@ -168,6 +171,7 @@ class Canaries:
                 )
             if stable.deployment.version == bundle.version:
                 raise CanaryRefused(f"These files of {name!r} are live already, so there is nothing to try.")
+            await self._changing.remember(name)
             canary = Canary(name, bundle.version, stable.deployment.version, plan, time.time())
             new = await self._changing.build(
                 bundle, lambda _: self._store.set_canary(canary), lambda new: _check_hooks(stable.deployment, new)
@@ -203,6 +207,7 @@ class Canaries:
                 trial = self._get(name)
                 if not trial.is_open:
                     raise CanaryRefused(f"The canary of {name!r} is being aborted: {trial.why_to_abort()}")
+                await self._changing.remember(name)
                 await turn.agree_kept(trial.canary.version)
                 outcome = self._outcome(trial, "promoted", f"Promoted by {by}." if by else "Promoted.", by, by_id=by_id)
                 await in_thread(self._store.promote, outcome)

@@ -52,6 +52,7 @@ class Changes:
         self._on_error = on_error
         self._retiring: set[Live] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._started: dict[str, Bundle] = {}  # found at start and live, but not remembered by the store yet
         self.failures: dict[str, str] = {}
         self.canaries = Canaries(
             registry, store, engine, self, peers, on_error=on_error, on_change=on_canary_change, on_end=on_canary_end
@@ -84,6 +85,7 @@ class Changes:
             starting.append(task)
             await asyncio.wait({task}, timeout=_SLOW_S)
         await asyncio.gather(*starting)
+        self.spawn(self._remember_all())
 
     async def stop(self) -> None:
         """Retire everything; returns when the teardowns have run."""
@@ -121,13 +123,20 @@ class Changes:
     async def versions(self, name: str) -> Sequence[Version]:
         """What *name* has been, by when it was last live, newest first. Empty when nothing is known."""
         check_name(name)
+        await self._remembered(name)
+        return await self._versions(name)
+
+    async def _versions(self, name: str) -> Sequence[Version]:
         live = self._registry.live.get(name)
         version = live.deployment.version if live is not None else None
-        return list_versions(version, await self.history(name), await in_thread(self._store.kept, name))
+        history = await in_thread(self._store.history, name)
+        return list_versions(version, history, await in_thread(self._store.kept, name))
 
     async def history(self, name: str) -> Sequence[Change]:
         """The changes of *name*, newest first."""
-        return await in_thread(self._store.history, check_name(name))
+        check_name(name)
+        await self._remembered(name)
+        return await in_thread(self._store.history, name)
 
     async def follow(self, name: str, look: Look, commit: Callable[[Bundle | None], None]) -> None:
         """As ``Runtime.follow``."""
@@ -195,6 +204,7 @@ class Changes:
             async with self._registry.changing(bundle.name):
                 if bundle.name in self._registry.live and not overwrite:
                     raise DeploymentExists(bundle.name)
+                await self.remember(bundle.name)
                 new = await self._replace(bundle, turn, partial(self._store.set_live, save=save, cause=cause), check)
             await turn.settle()
         return new
@@ -202,7 +212,8 @@ class Changes:
     async def _rollback(self, name: str, version: str | None, check: Check | None, cause: Cause) -> Deployment:
         async with self._peers.turn(name) as turn:
             async with self._registry.changing(name):
-                versions = await self.versions(name)
+                await self.remember(name)
+                versions = await self._versions(name)
                 if not versions:
                     raise DeploymentNotFound(name)
                 chosen = choose(name, version, versions)
@@ -218,6 +229,7 @@ class Changes:
             async with self._registry.changing(name):
                 if name not in self._registry.live and name not in self.failures:
                     raise DeploymentNotFound(name)
+                await self.remember(name)
                 await turn.agree(None)
                 await in_thread(self._store.set_undeployed, name, cause)
                 self.failures.pop(name, None)
@@ -227,6 +239,7 @@ class Changes:
     async def _follow(self, name: str, look: Look, commit: Callable[[Bundle | None], None]) -> None:
         async with self._peers.turn(name) as turn:
             async with self._registry.changing(name):
+                await self.remember(name)
                 bundle = await in_thread(look)
                 live = self._registry.live.get(name)
                 if bundle is None:
@@ -249,6 +262,7 @@ class Changes:
     async def _take_over(self, name: str, look: Look, built: Deployment | None) -> None:
         try:
             async with self._registry.changing(name):
+                await self.remember(name)
                 bundle = await in_thread(look)
                 live = self._registry.live.get(name)
                 trial = live.trial if live is not None else None
@@ -324,10 +338,28 @@ class Changes:
                 if found.bundle is not None:
                     await in_thread(self._store.release, found.name, found.bundle.version)
             else:
-                await in_thread(self._store.set_found, found.bundle, _STARTED)
+                self._started[found.name] = found.bundle
                 self._registry.publish(new)
                 if found.canary is not None:
                     await self.canaries.adopt(found.canary, self._registry.live[found.name])
+
+    async def _remember_all(self) -> None:
+        """Tell the store what was live at start, after it serves: copies of hundreds of directories take seconds."""
+        for name in list(self._started):
+            if self._registry.door.is_closed:  # the next start finds it again
+                return
+            await self._remembered(name)
+
+    async def _remembered(self, name: str) -> None:
+        if name in self._started:
+            async with self._registry.changing(name):
+                await self.remember(name)
+
+    async def remember(self, name: str) -> None:
+        """Tell the store that what was found of *name* is live, before it is changed. While it is being changed."""
+        bundle = self._started.pop(name, None)
+        if bundle is not None:
+            await in_thread(self._store.set_found, bundle, _STARTED)
 
     def _close_soon(self, live: Live) -> None:
         self._retiring.discard(live)
