@@ -21,7 +21,7 @@ NAMES = {"relay": ("gpt-5-relay", "claude-4-relay"), "passthrough": ("gpt-5-pass
 @contextmanager
 def serving(pipelines: Path = PIPELINES) -> Iterator[RunningServer]:
     """Serve a copy of *pipelines*, each under all its names."""
-    with tempfile.TemporaryDirectory() as work, ModelServer(answer=obedient) as models:
+    with tempfile.TemporaryDirectory() as work, ModelServer(answer=obedient, word_s=0.02) as models:
         directory = Path(work) / "pipelines"
         shutil.copytree(pipelines, directory, ignore=shutil.ignore_patterns("__pycache__"))
         for source, names in NAMES.items():

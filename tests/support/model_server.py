@@ -12,6 +12,7 @@ The first request gets the first answer, and so on; when none is left the server
 can see what a pipeline put into its prompt. Tokens are words.
 """
 
+import asyncio
 import json
 import re
 import threading
@@ -79,12 +80,16 @@ class ModelServer(LoopbackServer):
         finish_reason: Reported by answers without tool calls.
     """
 
-    def __init__(self, *, answer: Callable[[Mapping[str, Any]], Reply] | None = None) -> None:
-        """*answer* gets the body of a chat request and replaces the echo for requests without a scripted answer."""
+    def __init__(self, *, answer: Callable[[Mapping[str, Any]], Reply] | None = None, word_s: float = 0) -> None:
+        """*answer* gets the body of a chat request and replaces the echo for requests without a scripted answer.
+
+        In streams a word takes *word_s* seconds, for clients that look at how fast a model writes.
+        """
         self.requests: list[RecordedRequest] = []
         self.finish_reason: Literal["stop", "length", "content_filter"] = "stop"
         self._script: deque[Sequence[Part]] = deque()
         self._answer = answer or echo
+        self._word_s = word_s
         self._gates: list[Gate] = []
         super().__init__(
             Starlette(
@@ -213,6 +218,7 @@ class ModelServer(LoopbackServer):
                     case str() | Text():
                         for word in words(part if isinstance(part, str) else part.text):
                             yield event({"content": word})
+                            await asyncio.sleep(self._word_s)
                     case Reasoning():
                         for word in words(part.text):
                             yield event({"reasoning_content": word})
