@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hayhooks.core.deployment import Call, Deployment, Entry, Limits, Stream
 from hayhooks.core.errors import DeploymentBusy, DeploymentNotFound, EntryNotFound, RunFailed, RunTimeout
 from hayhooks.core.events import Result
+from hayhooks.core.load import Load
 from hayhooks.core.registry import Live, Registry
-from hayhooks.core.run import Run
+from hayhooks.core.run import Grounds, Run
 
 
 @dataclass
@@ -66,7 +67,8 @@ def worker_of(deployment: Deployment) -> HandWorker:
 
 
 def run_of(registry: Registry, entry: str = "run_api") -> Run:
-    return Run(registry, "greet", entry, Call(), "test")
+    grounds = Grounds(registry, lambda name, _caller, session: registry.choose(name, session), Load())
+    return Run(grounds, "greet", entry, Call(), "test")
 
 
 async def turns() -> None:

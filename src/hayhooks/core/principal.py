@@ -14,6 +14,7 @@ Action = Literal[
 ]
 ACTIONS: tuple[Action, ...] = ("run", "read", "deploy", "admin")
 
+_MOST_FOUND = 1000
 _SCOPE = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]{0,63}(:[a-zA-Z0-9_.*?-]{1,64})?")
 
 
@@ -38,6 +39,8 @@ class Principal:
     kind: Literal["anonymous", "local", "key", "token", "admin"]
     scopes: frozenset[str] = field(default_factory=frozenset)
     limits: CallerLimits | None = None
+    # What may() has found, by action and name: it is asked for every run.
+    _found: dict[tuple[str, str], bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def is_known(self) -> bool:
@@ -51,11 +54,14 @@ class Principal:
 
     def may(self, action: Action, deployment: str) -> bool:
         """Whether the caller's scopes allow *action* on the deployment of that name, there or not."""
-        if self.is_admin:
-            return True
-        if action == "read":  # whoever may call or replace it may look at it
-            return any(_allows(self.scopes, known, deployment) for known in ("read", "run", "deploy"))
-        return _allows(self.scopes, action, deployment)
+        asked = (action, deployment)
+        found = self._found.get(asked)
+        if found is None:
+            found = self._looked_up(action, deployment)
+            if len(self._found) >= _MOST_FOUND:  # names may be anything that callers make up
+                self._found.clear()
+            self._found[asked] = found
+        return found
 
     def may_some(self, action: Action) -> bool:
         """Whether the caller may do that with some deployment at least."""
@@ -64,6 +70,13 @@ class Principal:
     def has(self, scope: str) -> bool:
         """Whether the caller has a scope of the owner's own, such as ``finance``."""
         return self.is_admin or scope in self.scopes
+
+    def _looked_up(self, action: Action, deployment: str) -> bool:
+        if self.is_admin:
+            return True
+        if action == "read":  # whoever may call or replace it may look at it
+            return any(_allows(self.scopes, known, deployment) for known in ("read", "run", "deploy"))
+        return _allows(self.scopes, action, deployment)
 
 
 # Nobody in particular. What it may do is the server's settings' to say, not its scopes'.

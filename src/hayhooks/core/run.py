@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,18 @@ _process = os.urandom(4).hex()
 _serial = itertools.count(1)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Grounds:
+    """What a runtime lends to each of its runs."""
+
+    registry: Registry
+    choose: Callable[[str, Principal, Session], Live]  # raises for who may not call
+    load: Load
+    quotas: Quotas | None = None
+    files: FileStore | None = None
+    on_end: Callable[["Run", BaseException | None], None] | None = None  # told of every run that took a lease
+
+
 class Run:
     """``async with runtime.run(...) as run:`` then either ``await run.reply()`` or ``async for event in run``.
 
@@ -33,17 +46,12 @@ class Run:
 
     __slots__ = (
         "_call",
-        "_choose",
         "_chosen",
         "_counted",
-        "_files",
+        "_grounds",
         "_invocation",
-        "_listener",
         "_live",
-        "_load",
         "_name",
-        "_quotas",
-        "_registry",
         "_timeout",
         "began_s",
         "context",
@@ -55,29 +63,13 @@ class Run:
     )
 
     def __init__(
-        self,
-        registry: Registry,
-        name: str,
-        entry: str,
-        call: Call,
-        via: str,
-        listener: Callable[["Run", BaseException | None], None] | None = None,
-        files: FileStore | None = None,
-        choose: Callable[[str, Principal, Session], Live] | None = None,
-        quotas: Quotas | None = None,
-        chosen: Live | None = None,
-        load: Load | None = None,
+        self, grounds: Grounds, name: str, entry: str, call: Call, via: str, chosen: Live | None = None
     ) -> None:
-        self._registry = registry
+        self._grounds = grounds
         self._chosen = chosen
-        self._load = load or Load()
         self._name = name
         self._call = call
-        self._listener = listener
-        self._files = files
-        self._quotas = quotas
         self._counted: Principal | None = None  # the caller whose quota this run uses
-        self._choose = choose  # raises for who may not call
         self._invocation: Invocation | None = None
         self._timeout: asyncio.Timeout | None = None
         self.entry_name = entry
@@ -86,15 +78,16 @@ class Run:
         self.queued_s: float | None = None  # waited for a slot; None when it never got one
 
     async def __aenter__(self) -> "Run":
+        grounds = self._grounds
         caller = self._call.caller
-        if caller.limits is not None and self._quotas is not None:
-            self._quotas.enter(caller)
+        if caller.limits is not None and grounds.quotas is not None:
+            grounds.quotas.enter(caller)
             self._counted = caller
         try:
             chosen = self._chosen
-            if self._choose is not None and (chosen is None or chosen.is_retired):
-                chosen = self._choose(self._name, caller, self._call.session)
-            live = self._live = self._registry.lease(self._name, self._call.session, chosen)
+            if chosen is None or chosen.is_retired:
+                chosen = grounds.choose(self._name, caller, self._call.session)
+            live = self._live = grounds.registry.lease(self._name, self._call.session, chosen)
         except BaseException:
             self._leave_quota()
             raise
@@ -108,13 +101,13 @@ class Run:
         call = self._call
         self.context = RunContext(
             f"{_process}{next(_serial):08x}", deployment.name, deployment.version, self.entry_name, self.via,
-            call.session, call.headers, self._files, call.caller, call.trace,
+            call.session, call.headers, grounds.files, call.caller, call.trace,
         )  # fmt: skip
         self.began_s = perf_counter()
-        self._registry.door.enter(self)
+        grounds.registry.door.enter(self)
         is_counted = False
         try:
-            self._load.enter(self._name)
+            grounds.load.enter(self._name)
             is_counted = True
             limits = deployment.limits
             if limits.run_timeout_s is not None:
@@ -124,7 +117,7 @@ class Run:
             await live.acquire_slot()
         except BaseException as error:
             if is_counted:
-                self._load.leave()
+                grounds.load.leave()
             live.release()
             self._leave_quota()
             await self._end(error)
@@ -201,32 +194,33 @@ class Run:
         await self._end(error)
 
     def _release(self) -> None:
-        self._load.leave()
+        self._grounds.load.leave()
         self._live.release_slot()
         self._live.release()
         self._leave_quota()
 
     def _leave_quota(self) -> None:
-        if self._counted is not None and self._quotas is not None:
-            self._quotas.leave(self._counted)
+        if self._counted is not None and self._grounds.quotas is not None:
+            self._grounds.quotas.leave(self._counted)
             self._counted = None
 
     async def _end(self, error: BaseException | None) -> None:
         """Tell the listener how it ended; raise what the caller hears in the place of *error*, when that differs."""
-        self._registry.door.leave(self)
+        door, listener = self._grounds.registry.door, self._grounds.on_end
+        door.leave(self)
         told = error
         try:
             if self._timeout is not None:
                 told = await self._leave_timeout(error)
-            if isinstance(told, asyncio.CancelledError) and self._registry.door.is_cleared:
+            if isinstance(told, asyncio.CancelledError) and door.is_cleared:
                 told = ServerStopping()
             if isinstance(told, HayhooksError):
                 told.request_id = self.context.request_id
             if self._live.trial is not None and self.queued_s is not None:
                 self._live.trial.note(self._live, told)
         finally:
-            if self._listener is not None:
-                self._listener(self, told)
+            if listener is not None:
+                listener(self, told)
         if told is not error and told is not None:
             raise told from None
 

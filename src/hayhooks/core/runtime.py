@@ -16,7 +16,7 @@ from hayhooks.core.peers import Alone, Peers
 from hayhooks.core.principal import Action, Principal
 from hayhooks.core.quotas import Quotas
 from hayhooks.core.registry import Live, Registry
-from hayhooks.core.run import Run
+from hayhooks.core.run import Grounds, Run
 from hayhooks.core.store import DEPLOYED, UNDEPLOYED, Cause, Change, Store
 from hayhooks.core.versions import Version
 
@@ -49,12 +49,9 @@ class Runtime:
         on_canary_end: Callable[[Outcome], None] | None = None,
     ) -> None:
         self._registry = Registry()
-        self._files = files
-        self._quotas = quotas
         self._access = access
         self._hides: tuple[int, bool] = (-1, False)
-        self._load = load or Load()
-        self._on_run_end = on_run_end
+        self._grounds = Grounds(self._registry, self.choose, load or Load(), quotas, files, on_run_end)
         self._changes = Changes(
             self._registry,
             store,
@@ -94,10 +91,6 @@ class Runtime:
         """Grows whenever something is deployed or undeployed."""
         return self._registry.revision
 
-    def get(self, name: str) -> Deployment:
-        """The live deployment of that name, for code that asks for nobody. Raises DeploymentNotFound."""
-        return self._registry.get(name)
-
     def find(self, name: str, caller: Principal, action: Action = "run") -> Deployment:
         """The live deployment of that name, for *caller* to do that with.
 
@@ -117,9 +110,11 @@ class Runtime:
         Raises:
             DeploymentNotFound, Unauthorized, Forbidden: As ``find``, for the version that was chosen as well.
         """
-        self.find(name, caller)
+        found = self.find(name, caller)
         chosen = self._registry.choose(name, session)
-        if not self._access.allows(caller, "run", chosen.deployment):  # the canary may be for fewer callers
+        deployment = chosen.deployment
+        # The canary may be for fewer callers.
+        if deployment is not found and not self._access.allows(caller, "run", deployment):
             raise refusal(caller, "run", name, chosen.deployment, hides=True)
         return chosen
 
@@ -166,10 +161,7 @@ class Runtime:
 
         It goes to the version that was *chosen*, as long as that serves; without, one is chosen for the call's session.
         """
-        return Run(
-            self._registry, name, entry, call, via, self._on_run_end, self._files, self.choose, self._quotas, chosen,
-            self._load,
-        )  # fmt: skip
+        return Run(self._grounds, name, entry, call, via, chosen)
 
     async def start(self, workers: int = 4) -> None:
         """Deploy everything that the store says should be live, at most *workers* at a time.

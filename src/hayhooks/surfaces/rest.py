@@ -48,10 +48,10 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
 
     async def run_api(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
-        runtime.find(name, caller_of(scope))
-        require(scope, "POST")
+        caller = caller_of(scope)
         session = session_of(scope)
-        chosen = runtime.choose(name, caller_of(scope), session)
+        chosen = runtime.choose(name, caller, session)
+        require(scope, "POST")
         deployment = chosen.deployment
         entry = deployment.entries.get("run_api")
         if entry is None:
@@ -67,7 +67,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
                     uploads=uploads,
                     headers=scope["headers"],
                     session=session,
-                    caller=caller_of(scope),
+                    caller=caller,
                     trace=trace_of(scope),
                 )
                 run = runtime.run(name, "run_api", call, via=VIA, chosen=chosen)
@@ -80,7 +80,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
             body=body,
             headers=scope["headers"],
             session=session,
-            caller=caller_of(scope),
+            caller=caller,
             trace=trace_of(scope),
         )
         run = runtime.run(name, "run_api", call, via=VIA, chosen=chosen)
