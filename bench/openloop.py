@@ -4,6 +4,7 @@ Callers of a network come on their own; a client that waits for each answer befo
 server and hides how long others would have waited. So latency counts from the moment at which a request was due.
 """
 
+import math
 import random
 import select
 import socket
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from bench.http import post_bytes
 
 REFUSALS = (429, 503)
+_POOL_S = 1.0
 _PATIENCE_S = 15.0  # for the last answers
 
 
@@ -68,18 +70,20 @@ def offer(
 ) -> OpenLoad:
     """Post *body* *rate* times per second, at random moments (Poisson), each on a connection that is idle.
 
+    Callers keep connections, as SDKs and proxies do: a second's worth of them is open before the first request.
     *sample* is called once a second. What would need more than *max_connections* counts as broken.
     """
     return _Offer(host, port, path, body, max_connections).run(rate, seconds, sample)
 
 
 class _Call:
-    __slots__ = ("due", "received", "sock")
+    __slots__ = ("due", "is_connected", "received", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.due = 0.0
         self.received = b""
+        self.is_connected = False
 
 
 class _Offer:
@@ -96,6 +100,7 @@ class _Offer:
         self._late: list[float] = []
 
     def run(self, rate: float, seconds: float, sample: Callable[[], float] | None) -> OpenLoad:
+        self._open(min(self._max, math.ceil(rate * _POOL_S)))
         chance = random.Random(4)
         sampled: list[float] = []
         offered = 0
@@ -103,6 +108,8 @@ class _Offer:
         due, sample_at = began, began + 1
         end = began + seconds
         with select.epoll() as epoll:
+            for call in self._all.values():
+                epoll.register(call.sock, select.EPOLLIN)
             try:
                 while True:
                     now = time.perf_counter()
@@ -118,7 +125,11 @@ class _Offer:
                         break
                     wait = max(0.0, due - now) if due < end else 0.05
                     for fileno, _ in epoll.poll(min(wait, 0.05), 512):
-                        self._read(epoll, self._all[fileno])
+                        call = self._all[fileno]
+                        if call.is_connected:
+                            self._read(epoll, call)
+                        else:
+                            self._begin(epoll, call)
             finally:
                 for call in self._all.values():
                     call.sock.close()
@@ -136,17 +147,43 @@ class _Offer:
             if len(self._all) >= self._max:  # as if the network had dropped it
                 self._statuses[0] += 1
                 return
-            sock = socket.create_connection(self._address, timeout=10)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setblocking(False)
-            call = self._all[sock.fileno()] = _Call(sock)
-            epoll.register(sock, select.EPOLLIN)
+            call = self._connect(epoll)
         call.due = due
         self._busy += 1
+        if not call.is_connected:
+            return
         try:
             call.sock.send(self._request)
         except OSError:
             self._drop(epoll, call)
+
+    def _open(self, count: int) -> None:
+        for _ in range(count):
+            sock = socket.create_connection(self._address, timeout=_PATIENCE_S)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)
+            call = self._all[sock.fileno()] = _Call(sock)
+            call.is_connected = True
+            self._idle.append(call)
+
+    def _connect(self, epoll: select.epoll) -> _Call:
+        """A connection on its way: a server that is slow to accept must not hold up the others."""
+        sock = socket.socket()
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        sock.connect_ex(self._address)
+        call = self._all[sock.fileno()] = _Call(sock)
+        epoll.register(sock, select.EPOLLOUT)
+        return call
+
+    def _begin(self, epoll: select.epoll, call: _Call) -> None:
+        try:
+            call.sock.send(self._request)
+        except OSError:
+            self._drop(epoll, call)
+            return
+        call.is_connected = True
+        epoll.modify(call.sock, select.EPOLLIN)
 
     def _read(self, epoll: select.epoll, call: _Call) -> None:
         try:

@@ -216,6 +216,17 @@ async def test_what_is_shed_follows_what_can_be_done() -> None:
     assert all(_tries(load, "a") for _ in range(100))
 
 
+async def test_of_many_requests_that_are_read_at_once_only_as_many_are_let_in_as_can_run() -> None:
+    load = Load(LoadLimits(max_delay_s=0.02))
+    load.connections = 100
+    load.delay_s = lambda: 1.0
+    load.enter("a")
+    await _until(lambda: load.is_shedding)
+    admitted = sum(not load.refuses("a") for _ in range(1000))
+    assert admitted < 100
+    assert all(_tries(load, "a") for _ in range(admitted))  # and none of these is asked again
+
+
 async def test_few_callers_are_never_shed() -> None:
     load = Load(LoadLimits(max_delay_s=0.001))
     load.connections = 10

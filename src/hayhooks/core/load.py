@@ -49,6 +49,7 @@ class Load:
         self._ending_rate = 0.0  # runs per second, of late
         self._rate = 0.0  # admitted per second, while shedding
         self._tokens = 0.0
+        self._tickets = 0  # runs that were admitted before they were read, and have not begun
         self._filled_at = self._looked_at = self._shared_at = 0.0
         self._admitted: dict[str, int] = {}
         self._is_looking = False
@@ -62,7 +63,9 @@ class Load:
         limit = self._limits.max_total_runs
         if limit is not None and self.runs >= limit:
             raise Overloaded(f"The server is busy with {self.runs} runs. Try again later.")
-        if self.is_shedding and not self._is_admitted(name):
+        if self._tickets:
+            self._tickets -= 1
+        elif self.is_shedding and not self._is_admitted(name):
             self._refused += 1
             raise Overloaded("The server is overloaded. Try again later.")
         self.runs += 1
@@ -91,8 +94,15 @@ class Load:
         self.streams -= 1
 
     def refuses(self, name: str) -> bool:
-        """Whether a run of that deployment would be refused now: for who can refuse it before it is read."""
-        if not self.is_shedding or self._has_token(name):
+        """Whether a run of that deployment is refused now: for who can refuse it before it is read.
+
+        Whoever is not, is admitted: of a thousand requests that are read at once only as many reach the app as can run,
+        where to refuse the others costs several times as much.
+        """
+        if not self.is_shedding:
+            return False
+        if self._is_admitted(name):
+            self._tickets += 1
             return False
         self._refused += 1
         return True
@@ -140,10 +150,12 @@ class Load:
             else:
                 self._begin_shedding(now)
         elif self.is_shedding:
+            self._tickets = min(self._tickets, int(self._rate * _LOOK_S))  # some bodies were wrong, some callers left
             self._calm = 0 if self._refused else self._calm + 1
             self._rate *= _MORE
             if self._calm >= _CALM_LOOKS:
                 self.is_shedding = False
+                self._tickets = 0
                 self.limit_waiting(None)
         goes_on = self._begun or self._refused or self.runs or self.is_shedding
         self._begun = self._ended = self._refused = 0
