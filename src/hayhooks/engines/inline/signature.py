@@ -1,6 +1,7 @@
 """The request model of a hook, read once from its signature."""
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,9 @@ from typing_extensions import TypedDict
 
 from hayhooks.core.deployment import Call, Upload
 from hayhooks.core.errors import InvalidRequest
+
+# Headings of Google's and numpy's styles, and Epytext's tags.
+_OTHER_STYLES = re.compile(r"(?m)^\s*(?:[A-Z][A-Za-z ]*:\s*$|-{3,}\s*$|@\w+)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -240,7 +244,10 @@ def _descriptions(signature: inspect.Signature, docstring: str) -> dict[str, str
     """What the docstring says of each parameter."""
     if not any(name in docstring for name in signature.parameters):
         return {}  # reading it in each of the usual styles takes long
-    return {item.arg_name: item.description for item in docstring_parser.parse(docstring).params}
+    # One that says what it is, is read in that style alone.
+    is_rest = ":param " in docstring and not _OTHER_STYLES.search(docstring)
+    style = docstring_parser.DocstringStyle.REST if is_rest else docstring_parser.DocstringStyle.AUTO
+    return {item.arg_name: item.description for item in docstring_parser.parse(docstring, style).params}
 
 
 def _member(annotation: Any, default: Any, description: str | None, is_required: bool) -> Any:
