@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFou
 from hayhooks.core.names import check_name
 from hayhooks.core.peers import Peers, Turn
 from hayhooks.core.registry import Live, Registry
+from hayhooks.core.starting import Starting
 from hayhooks.core.store import Cause, Change, Found, Store
 from hayhooks.core.versions import Version, VersionNotFound, choose, list_versions
 
@@ -23,7 +24,6 @@ Check = Callable[[Deployment], None]
 Commit = Callable[[Bundle], None]
 Look = Callable[[], Bundle | None]
 
-_SLOW_S = 0.02  # a build that takes longer waits for something, or could as well share the processors
 _STARTED = Cause("start")
 _REPLACED, _WITHDRAWN = "Another version was deployed.", "The deployment was taken out of service."
 
@@ -70,21 +70,34 @@ class Changes:
     async def start(self, workers: int) -> None:
         """Deploy everything that the store says should be live, at most *workers* at a time.
 
-        One begins when the one before it has ended or is slow: what is built in a moment is built soonest one after
-        the other, as threads that compute stand in each other's way. What fails is left out and named in ``failures``;
-        what has not begun when the door closes is left out, too.
+        What fails is left out and named in ``failures``; what has not begun when the door closes is left out, too.
+        Nothing else changes these names until all have started.
         """
         await self._engine.start()
-        found = await in_thread(self._store.find)
-        turn = asyncio.Semaphore(max(1, workers))
-        starting = []
-        for item in found:
-            await turn.acquire()
-            task = asyncio.ensure_future(self._start_one(item))
-            task.add_done_callback(lambda _: turn.release())
-            starting.append(task)
-            await asyncio.wait({task}, timeout=_SLOW_S)
-        await asyncio.gather(*starting)
+        found = {item.name: item for item in await in_thread(self._store.find)}
+        adopting: list[Found] = []
+
+        def publish(item: Found, new: Deployment | None, failure: BaseException | None) -> None:
+            if new is None or item.bundle is None:
+                self._start_failed(item, failure)
+                return
+            self._started[item.name] = item.bundle
+            self._registry.publish(new)
+            if item.canary is not None:
+                adopting.append(item)
+
+        async with AsyncExitStack() as held:
+            for name in found:
+                await held.enter_async_context(self._registry.changing(name))
+            # Somebody may have deployed it while we were starting.
+            items = [item for name, item in found.items() if name not in self._registry.live]
+            await Starting(items, self._build_found, publish, lambda: self._registry.door.is_closed, workers).run()
+            for item in adopting:
+                assert item.canary is not None
+                await self.canaries.adopt(item.canary, self._registry.live[item.name])
+            unused = [item for name, item in found.items() if name not in self._started]
+            if unused:
+                await in_thread(self._release_found, unused)
         self.spawn(self._remember_all())
 
     async def stop(self) -> None:
@@ -317,31 +330,23 @@ class Changes:
         self.retire(old)
         await self.canaries.replaced(old, reason)
 
-    async def _start_one(self, found: Found) -> None:
-        async with self._registry.changing(found.name):
-            # Somebody deployed it while we were starting, or the server stops before it has started.
-            if found.name in self._registry.live or self._registry.door.is_closed:
-                for bundle in (found.bundle, found.canary.bundle if found.canary else None):
-                    if bundle is not None:
-                        await in_thread(self._store.release, found.name, bundle.version)
-                return
-            try:
-                check_name(found.name)
-                if found.bundle is None:
-                    raise found.error or BuildFailed("There is nothing to deploy.")
-                new = await in_thread(self._engine.build, found.bundle)
-            except Exception as error:
-                is_told = isinstance(error, HayhooksError)
-                reason = str(error) if is_told else "It could not be started; the server's log says why."
-                self.failures[found.name] = reason
-                self._on_error(f"Deployment {found.name!r} could not be started", error)
-                if found.bundle is not None:
-                    await in_thread(self._store.release, found.name, found.bundle.version)
-            else:
-                self._started[found.name] = found.bundle
-                self._registry.publish(new)
-                if found.canary is not None:
-                    await self.canaries.adopt(found.canary, self._registry.live[found.name])
+    def _build_found(self, found: Found) -> Deployment:
+        check_name(found.name)
+        if found.bundle is None:
+            raise found.error or BuildFailed("There is nothing to deploy.")
+        return self._engine.build(found.bundle)
+
+    def _start_failed(self, found: Found, error: BaseException | None) -> None:
+        error = error or BuildFailed("There is nothing to deploy.")
+        is_told = isinstance(error, HayhooksError)
+        self.failures[found.name] = str(error) if is_told else "It could not be started; the server's log says why."
+        self._on_error(f"Deployment {found.name!r} could not be started", error)
+
+    def _release_found(self, unused: Sequence[Found]) -> None:
+        for item in unused:
+            for bundle in (item.bundle, item.canary.bundle if item.canary else None):
+                if bundle is not None:
+                    self._store.release(item.name, bundle.version)
 
     async def _remember_all(self) -> None:
         """Tell the store what was live at start, after it serves: copies of hundreds of directories take seconds."""
