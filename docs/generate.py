@@ -44,7 +44,8 @@ _COMMAND_LINE = f"""# Command line
 
 {_MADE}
 
-`hayhooks run` is the server; the other commands talk to one. Results go to standard output, errors to standard error.
+`hayhooks run` is the server, `hayhooks mcp run` and `hayhooks a2a run` are servers of one protocol; the other commands
+talk to one. Results go to standard output, errors to standard error.
 The exit code is 0 for success, 1 for a refusal or failure whose reason is printed, and 2 for a command that was written
 wrongly. Commands that print data take `--json`.
 """

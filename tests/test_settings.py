@@ -69,6 +69,12 @@ CONTRACT = {
     "MAX_CONNECTIONS": ("11", "max_connections", 11),
     "SLOW_WRITER_TIMEOUT_S": ("12", "slow_writer_timeout_s", 12.0),
     "SLOW_READER_TIMEOUT_S": ("13", "slow_reader_timeout_s", 13.0),
+    "MCP_HOST": ("0.0.0.0", "mcp_host", "0.0.0.0"),
+    "MCP_PORT": ("8081", "mcp_port", 8081),
+    "A2A_HOST": ("0.0.0.0", "a2a_host", "0.0.0.0"),
+    "A2A_PORT": ("8082", "a2a_port", 8082),
+    "A2A_EXTERNAL_URL": ("https://agents.example", "a2a_external_url", "https://agents.example"),
+    "A2A_V0_3_COMPAT": ("false", "a2a_v0_3_compat", False),
     "ALLOWED_HOSTS": ('["a.example"]', "allowed_hosts", ["a.example"]),
 }
 TOGETHER = {  # one without the others is refused
@@ -82,6 +88,8 @@ DEFAULTS = {
     "cors_allow_methods": ["*"], "cors_allow_headers": ["*"], "cors_allow_credentials": False,
     "cors_allow_origin_regex": None, "cors_expose_headers": [], "cors_max_age": 600, "graceful_shutdown_timeout": 5,
     "streaming_components": "", "startup_deploy_workers": 4, "log_level": "INFO", "admin_key": None,
+    "mcp_host": "localhost", "mcp_port": 1417, "a2a_host": "localhost", "a2a_port": 1418, "a2a_external_url": "",
+    "a2a_v0_3_compat": True,
 }  # fmt: skip
 
 

@@ -51,6 +51,16 @@ class AppSettings(BaseSettings):
     use_https: bool = Field(default=False, description="Client commands speak HTTPS to the server.")
     disable_ssl: bool = Field(default=False, description="Client commands do not verify the server's certificate.")
 
+    mcp_host: str = Field(default="localhost", description="Address that `hayhooks mcp run` listens on.")
+    mcp_port: int = Field(default=1417, ge=0, le=65535, description="Its port; 0 takes a free one.")
+    a2a_host: str = Field(default="localhost", description="Address that `hayhooks a2a run` listens on.")
+    a2a_port: int = Field(default=1418, ge=0, le=65535, description="Its port; 0 takes a free one.")
+    a2a_external_url: str = Field(
+        default="",
+        description="URL by which other agents reach the server, for agent cards. Empty: as they ask for it.",
+    )
+    a2a_v0_3_compat: bool = Field(default=True, description="Agents that speak A2A 0.3 are answered, too.")
+
     pipelines_dir: str = Field(default="./pipelines", description="Directory whose pipelines are deployed at start.")
     only: str = Field(default="", description="Name of the one pipeline of that directory to serve. Empty: all.")
     state_dir: str = Field(

@@ -10,6 +10,7 @@ from hayhooks.cli.connection import connection_options
 from hayhooks.cli.dev import dev
 from hayhooks.cli.keys import keys
 from hayhooks.cli.pipeline import pipeline
+from hayhooks.cli.protocols import a2a, mcp
 from hayhooks.cli.run import run
 from hayhooks.cli.status import status
 
@@ -29,6 +30,8 @@ def cli(context: click.Context) -> None:
 
 cli.add_command(run)
 cli.add_command(dev)
+cli.add_command(mcp)
+cli.add_command(a2a)
 cli.add_command(status)
 cli.add_command(pipeline)
 cli.add_command(keys)

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from hayhooks.engines.inline import InlineEngine
 from hayhooks.server.admin_key import open_keys
 from hayhooks.server.canaries import CanaryReconciler, log_outcome
 from hayhooks.server.dispatch import Callers, Dispatch, Door
-from hayhooks.server.docs_pages import PREFIXES as DOCS_PREFIXES
-from hayhooks.server.docs_pages import docs_app
+from hayhooks.server.doors import Doors, Parts, Serves, opening
 from hayhooks.server.guard import Guard, is_loopback
 from hayhooks.server.identities import Identities
 from hayhooks.server.life import Life
@@ -41,18 +40,13 @@ from hayhooks.settings import AppSettings
 from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.keys import SQLiteKeys
-from hayhooks.store.responses import SQLiteResponses
-from hayhooks.store.shared import Shared, is_gone_worker
+from hayhooks.store.shared import Shared
 from hayhooks.store.shared_store import SharedStore
-from hayhooks.surfaces import admin, canary, health, rest
-from hayhooks.surfaces import keys as keys_surface
+from hayhooks.surfaces import health
 from hayhooks.surfaces._http import HTTPOptions, caller_of, refuse, send_bytes, send_json
-from hayhooks.surfaces.anthropic import surface as anthropic
-from hayhooks.surfaces.openai import surface as openai
-from hayhooks.telemetry import log, log_error, log_key, run_listener
+from hayhooks.telemetry import log, log_error, run_listener
 
 _REFUSE = refuse(HTTPOptions())
-_FINISH_S = 5  # for background responses, after connections have had the graceful time-out
 
 
 def create_app(settings: AppSettings | None = None) -> FastAPI:
@@ -67,15 +61,17 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 class HayhooksApp(FastAPI):
     """FastAPI with our dispatch between the user's middleware and the user's routes.
 
-    *is_shared* says that other processes serve the same directories and must be followed; *tally* counts this one's
-    runs among theirs. With *listens_early* the lifespan begins before what is deployed at start has been built;
-    ``life.start`` is the task that does it.
+    *serves* says which surfaces it has; what is deployed, and how it is run, is the same with all of them. *is_shared*
+    says that other processes serve the same directories and must be followed; *tally* counts this one's runs among
+    theirs. With *listens_early* the lifespan begins before what is deployed at start has been built; ``life.start`` is
+    the task that does it.
     """
 
     def __init__(
         self,
         settings: AppSettings,
         *,
+        serves: Serves = "all",
         is_shared: bool = False,
         listens_early: bool = False,
         tally: Tally | None = None,
@@ -84,6 +80,7 @@ class HayhooksApp(FastAPI):
             title="Hayhooks", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=_lifespan
         )
         self.hayhooks_settings = settings
+        self.serves = serves
         self.is_shared = is_shared
         self.listens_early = listens_early
         self.life = Life()
@@ -149,7 +146,7 @@ class HayhooksApp(FastAPI):
         """The OpenAPI document of what is live, with the user's own routes."""
         return self._documents.document()
 
-    def open(self, runtime: Runtime, callers: Callers, prefixes: Mapping[str, Door], verbs: Mapping[str, Door]) -> None:
+    def open(self, runtime: Runtime, callers: Callers, doors: Doors) -> None:
         """Begin to answer: what the lifespan has started."""
         self.runtime = runtime
         if self._dispatch is None:  # a lifespan entered by hand, as tests do
@@ -157,8 +154,10 @@ class HayhooksApp(FastAPI):
         assert self._dispatch is not None
         dispatch = self._dispatch
         dispatch.callers = callers
-        dispatch.prefixes = {**prefixes, "openapi.json": Door(self._answer_openapi, _REFUSE)}
-        dispatch.verbs = verbs
+        dispatch.prefixes = doors.prefixes
+        if self.serves == "all":
+            dispatch.prefixes = {**doors.prefixes, "openapi.json": Door(self._answer_openapi, _REFUSE)}
+        dispatch.verbs = doors.verbs
         dispatch.is_starting = True
 
     def be_ready(self) -> None:
@@ -263,50 +262,35 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         origins=settings.cors_allow_origins,
         origin_regex=settings.cors_allow_origin_regex,
     )
+    open_doors = opening(app.serves)
     # The libraries live as long as the process: out of the collector's sight, freeing a retired version is quick.
     gc.collect()
     gc.freeze()
     async with AsyncExitStack() as stack:
-        admin_handlers = await stack.enter_async_context(
-            admin.serve(runtime, options, lambda with_each: app.tally.status(runtime, with_each=with_each))
-        )
-        canary_api = await stack.enter_async_context(canary.serve(runtime, options))
-        rest_handlers = await stack.enter_async_context(rest.serve(runtime, options))
-        anthropic_api = await stack.enter_async_context(anthropic.serve(runtime, options))
         stack.callback(store.close)
         stack.callback(files.close)
         stack.callback(keys.close)
-        keys_handlers = await stack.enter_async_context(keys_surface.serve(keys, options, log_key))
-        responses = response_store(directory, settings)
-        stack.callback(responses.close)
         stack.push_async_callback(runtime.stop)
-        is_gone = is_gone_worker if app.is_shared else (lambda _: True)
-        finish_s = min(settings.graceful_shutdown_timeout, _FINISH_S)
-        kept = openai.Kept(responses, is_gone, app.is_shared, finish_s)
-        openai_handlers = await stack.enter_async_context(openai.serve(runtime, options, kept, files, guard.check_kept))
-        serving_health = health.serve(runtime, lambda: app.life.phase, store.check, settings.require)
-        health_handler = await stack.enter_async_context(serving_health)
+        parts = Parts(
+            settings,
+            directory,
+            runtime,
+            options,
+            guard,
+            keys,
+            files,
+            check_store=store.check,
+            phase=lambda: app.life.phase,
+            workers=lambda with_each: app.tally.status(runtime, with_each=with_each),
+            is_shared=app.is_shared,
+            title=app.title,
+        )
+        doors = await open_doors(parts, stack)
         begin_reloading = None
         if settings.reload:
             watching = following_directory(runtime, store, Path(settings.pipelines_dir), only=settings.only)
             begin_reloading = await stack.enter_async_context(watching)
-        refuse_rest, refuse_openai = refuse(options), openai.refuse(options)
-        docs = Door(docs_app(title=app.title), refuse_rest)
-        api = Door(openai_handlers["api"], refuse_openai)
-        messages = Door(anthropic_api, anthropic.refuse(options))
-        prefixes: dict[str, Door] = {
-            **dict.fromkeys(DOCS_PREFIXES, docs),
-            **dict.fromkeys(openai.PREFIXES, api),
-            **dict.fromkeys(anthropic.PREFIXES, messages),
-            **dict.fromkeys(anthropic.SHARED, _either(anthropic.is_ours, messages, api)),
-            **{name: Door(admin_handlers[name], refuse_rest, guard.check_read, True) for name in admin.READS},
-            **{name: Door(admin_handlers[name], refuse_rest, guard.check_change, True) for name in admin.CHANGES},
-            **{name: Door(handler, refuse_rest, guard.check_admin, True) for name, handler in keys_handlers.items()},
-            canary.PREFIX: Door(canary_api, refuse_rest, canary.checking(guard.check_read, guard.check_change), True),
-            health.PREFIX: Door(health_handler, refuse_rest, guard.look, is_early=True),
-        }
-        verbs = {verb: Door(handler, refuse_rest) for verb, handler in rest_handlers.items()}
-        app.open(runtime, callers, prefixes, {**verbs, "chat": Door(openai_handlers["chat"], refuse_openai)})
+        app.open(runtime, callers, doors)
 
         async def start() -> None:
             await runtime.start(settings.startup_deploy_workers)
@@ -337,28 +321,6 @@ async def _finish(start: "asyncio.Task[None]", runtime: Runtime) -> None:
     """Let what is being built be finished, so that it can be closed; what is not begun is left."""
     runtime.close_door()
     await asyncio.wait([start])
-
-
-def _either(is_firsts: Callable[[Scope], bool], first: Door, other: Door) -> Door:
-    """Two surfaces under one prefix: neither knows of the other."""
-
-    async def shared(scope: Scope, receive: Receive, send: Send) -> None:
-        await (first if is_firsts(scope) else other).app(scope, receive, send)
-
-    async def no(error: BaseException, scope: Scope, send: Send) -> None:
-        await (first if is_firsts(scope) else other).refuse(error, scope, send)
-
-    return Door(shared, no)
-
-
-def response_store(directory: Path, settings: AppSettings) -> SQLiteResponses:
-    """The store of responses in that state directory."""
-    return SQLiteResponses(
-        directory / "responses.db",
-        max_age_s=settings.responses_max_age_s,
-        max_count=settings.responses_max_count,
-        max_bytes=settings.responses_max_bytes,
-    )
 
 
 def _extend_python_path(settings: AppSettings) -> None:

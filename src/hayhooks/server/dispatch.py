@@ -28,6 +28,12 @@ class Door:
     check: Callable[[Scope], None] | None = None  # raises for those who may not pass; None: what answers decides
     is_closed: bool = False  # CORS never opens it
     is_early: bool = False  # it answers before what is deployed is built
+    suits: Callable[[Live | None], bool] | None = None  # which deployments a verb is for; None: all, and unknown names
+
+
+def takes_legacy_calls(live: Live | None) -> bool:
+    """Whether ``/{name}`` itself calls that deployment."""
+    return live is not None and live.deployment.takes_legacy_calls
 
 
 class Callers(Protocol):
@@ -83,10 +89,8 @@ class Dispatch:
         if door is None and first:
             # Whether there is such a deployment is for what answers to say, in its protocol's words.
             door = self.verbs.get(verb)
-            if door is not None and verb == "":
-                live = self._live().get(first)
-                if live is None or not live.deployment.takes_legacy_calls:
-                    door = None
+            if door is not None and door.suits is not None and not door.suits(self._live().get(first)):
+                door = None
             scope["deployment"] = first
         routes = self._routes()
         if routes and self._is_users(routes, first, scope, door):

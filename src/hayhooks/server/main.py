@@ -18,7 +18,9 @@ from hayhooks.core.load import Load
 from hayhooks.server.app import HayhooksApp
 from hayhooks.server.connections import ConnectionLimits, Connections
 from hayhooks.server.dev import ways_to_call
+from hayhooks.server.doors import Serves
 from hayhooks.server.drain import ENDING_S, drain
+from hayhooks.server.extras import ExtraNotInstalled, require_packages
 from hayhooks.server.open_files import connections_within, raise_limit
 from hayhooks.server.sockets import CannotListen, bind, cannot_listen
 from hayhooks.settings import AppSettings, InvalidSettings
@@ -29,6 +31,7 @@ _MANY_CONNECTIONS = 2000  # fewer should surprise nobody
 
 
 def serve(
+    serves: Serves = "all",
     *,
     host: str | None = None,
     port: int | None = None,
@@ -40,18 +43,23 @@ def serve(
     require: Sequence[str] = (),
     state_dir: str | None = None,
     only: str = "",
+    external_url: str | None = None,
     shows_calls: bool = False,
 ) -> None:
     """Serve until a signal says stop; None means as the settings say.
 
+    A server that *serves* one protocol alone has a host and a port of its own in the settings.
+
     SIGTERM and SIGINT let runs finish for the graceful shutdown time-out; a second one stops at once.
 
     Raises:
-        SystemExit: With a message when a setting or the address cannot be used, or the server could not start.
+        SystemExit: With a message when a setting or the address cannot be used, packages are missing, or the server
+            could not start.
     """
+    of_its_own = "" if serves == "all" else f"{serves}_"
     given = {
-        "host": host,
-        "port": port,
+        f"{of_its_own}host": host,
+        f"{of_its_own}port": port,
         "pipelines_dir": pipelines_dir,
         "root_path": root_path,
         "additional_python_path": additional_python_path,
@@ -59,32 +67,41 @@ def serve(
         "require": list(require) or None,
         "state_dir": state_dir,
         "only": only or None,
+        "a2a_external_url": external_url,
     }
     try:
-        settings = prepare(given)
+        require_packages(serves)
+        settings = prepare(given, serves)
         sockets = bind(settings.host, settings.port)
         if workers > 1:
             from hayhooks.server.workers import run_workers
 
             code = run_workers(given, settings, sockets, workers)
         else:
-            app = HayhooksApp(settings, listens_early=True)
+            app = HayhooksApp(settings, serves=serves, listens_early=True)
 
             def on_ready() -> None:
-                announce(settings, sockets)
+                announce(settings, sockets, serves)
                 if shows_calls and app.runtime is not None:
                     for line in ways_to_call(url_of(settings, sockets), app.runtime.deployments):
                         log.info("{}", line)
 
             code = run_server(app, settings, sockets, on_ready)
-    except (InvalidSettings, CannotListen) as error:
+    except (InvalidSettings, CannotListen, ExtraNotInstalled) as error:
         sys.exit(f"Error: {error}")
     sys.exit(code)
 
 
-def prepare(given: dict[str, Any]) -> AppSettings:
-    """The settings of this process with what was *given*, and logs as they say. Raises InvalidSettings."""
+def prepare(given: dict[str, Any], serves: Serves = "all") -> AppSettings:
+    """The settings of this process with what was *given*, and logs as they say. Raises InvalidSettings.
+
+    Their ``host`` and ``port`` are where it listens, whatever it *serves*.
+    """
     settings = settings_module.load(**given)
+    if serves == "mcp":
+        settings = settings.model_copy(update={"host": settings.mcp_host, "port": settings.mcp_port})
+    elif serves == "a2a":
+        settings = settings.model_copy(update={"host": settings.a2a_host, "port": settings.a2a_port})
     # What runs in this process and asks for settings gets those that the server runs with.
     settings_module.settings = settings
     configure_logging(settings)
@@ -142,9 +159,12 @@ def connections(settings: AppSettings, app: ASGIApp) -> Any:
     return Connections(limits, app.load if isinstance(app, HayhooksApp) else Load())
 
 
-def announce(settings: AppSettings, sockets: Sequence[socket.socket]) -> None:
+_WHAT = {"all": "docs at /docs", "mcp": "MCP at /mcp", "a2a": "A2A agents"}
+
+
+def announce(settings: AppSettings, sockets: Sequence[socket.socket], serves: Serves = "all") -> None:
     """Say in the log where the server listens."""
-    log.info("Listening on {} (docs at /docs)", url_of(settings, sockets))
+    log.info("Listening on {} ({})", url_of(settings, sockets), _WHAT[serves])
 
 
 def run_app(app: ASGIApp, *, host: str | None = None, port: int | None = None) -> None:

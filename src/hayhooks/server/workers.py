@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from hayhooks.server.admin_key import open_keys
-from hayhooks.server.app import HayhooksApp, response_store
+from hayhooks.server.app import HayhooksApp
 from hayhooks.server.main import CLOSING_S, announce, prepare, run_server
+from hayhooks.server.main_doors import response_store
 from hayhooks.server.state_directory import state_directory
 from hayhooks.server.tally import Tallies, Tally
 from hayhooks.settings import AppSettings

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,9 +91,14 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    pipelines_dir: Path, *, env: Mapping[str, str] | None = None, host: str = "127.0.0.1", timeout_s: float = 60.0
+    pipelines_dir: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    host: str = "127.0.0.1",
+    timeout_s: float = 60.0,
+    command: Sequence[str] = ("run",),
 ) -> Iterator[RunningServer]:
-    """Serve *pipelines_dir* on a free port until the block ends.
+    """Serve *pipelines_dir* on a free port until the block ends, with that *command* of ``hayhooks``.
 
     Variables of *env* are added to this process's, without its ``HAYHOOKS_*``. The working directory is the parent of
     *pipelines_dir*, which is created when missing.
@@ -101,7 +106,7 @@ def running_server(
     Raises:
         ServerDidNotStart: With the server's log.
     """
-    server = start_server(pipelines_dir, env=env, host=host)
+    server = start_server(pipelines_dir, env=env, host=host, command=command)
     try:
         address = server.wait_for_log(_LISTENING.pattern, timeout_s)[1]
         server.url = address.replace("//0.0.0.0", "//127.0.0.1")
@@ -111,17 +116,20 @@ def running_server(
 
 
 def start_server(
-    pipelines_dir: Path, *, env: Mapping[str, str] | None = None, host: str = "127.0.0.1"
+    pipelines_dir: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    host: str = "127.0.0.1",
+    command: Sequence[str] = ("run",),
 ) -> RunningServer:
     """Start the process and return at once; it may not listen yet. The caller must stop it."""
     pipelines_dir = pipelines_dir.absolute()
     pipelines_dir.parent.mkdir(parents=True, exist_ok=True)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HAYHOOKS_")}
     variables = {**clean, **(env or {}), "PYTHONUNBUFFERED": "1"}
-    command = [
-        sys.executable, "-m", "hayhooks", "run", "--host", host, "--port", "0", "--pipelines-dir", str(pipelines_dir),
-    ]  # fmt: skip
+    program = [sys.executable, "-m", "hayhooks", *command]
+    program += ["--host", host, "--port", "0", "--pipelines-dir", str(pipelines_dir)]
     process = subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=pipelines_dir.parent, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        program, cwd=pipelines_dir.parent, env=variables, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
     return RunningServer(process, pipelines_dir, variables.get("HAYHOOKS_ADMIN_KEY"))
