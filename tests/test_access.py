@@ -23,12 +23,13 @@ DAY_S = 24 * 3600
 # What the first segment of a path asks for. A route that is not here fails the tests: it must be decided.
 Door = Literal["anybody", "login", "read", "run", "deploy", "admin", "kept"]
 DOORS: dict[str, Door] = {
-    **dict.fromkeys(("docs", "redoc", "docs-assets", "openapi.json", "health"), "anybody"),
+    **dict.fromkeys(("docs", "redoc", "docs-assets", "openapi.json", "health", ".well-known"), "anybody"),
     **dict.fromkeys(("status", "deployments", "draw"), "read"),
     **dict.fromkeys(("deploy", "deploy_files", "deploy-yaml", "undeploy", "rollback", "canary"), "deploy"),
     **dict.fromkeys(("chat", "embeddings", "messages", "models"), "run"),
     **dict.fromkeys(("responses", "conversations", "files"), "kept"),
     "keys": "admin",
+    "mcp": "login",  # what a caller may do is said for each tool, below
     "closed": "run",  # the deployment of these tests
 }
 CALLERS = (None, "foreign", "wrong", "expired_boss", "runner", "reader", "deployer", "other", "boss", "admin")
@@ -340,3 +341,99 @@ public: false
         assert answer.status_code == 200, answer.text
         assert client.post("/shy/run", json={"name": "Ada"}).status_code == 401
         assert client.post("/shy", json={"prompt": {"name": "Ada"}}).status_code == 401
+
+
+# What an operation of MCP asks for, with arguments that are right.
+MCP: dict[str, tuple[Door, str, dict[str, Any]]] = {
+    "server/discover": ("login", "server/discover", {}),
+    "ping": ("login", "ping", {}),
+    "tools/list": ("login", "tools/list", {}),
+    "resources/list": ("login", "resources/list", {}),
+    "resources/templates/list": ("login", "resources/templates/list", {}),
+    "a resource": ("read", "resources/read", {"uri": "hayhooks://deployments/closed/schema"}),
+    "the deployment's tool": ("run", "tools/call", {"name": "closed", "arguments": {}}),
+    "its chat": ("run", "tools/call", {"name": "closed_chat", "arguments": {"message": "hi"}}),
+    "run_pipeline": ("run", "tools/call", {"name": "run_pipeline", "arguments": {"pipeline_name": "closed"}}),
+    "get_all_pipeline_statuses": ("login", "tools/call", {"name": "get_all_pipeline_statuses", "arguments": {}}),
+    "get_pipeline_status": (
+        "read", "tools/call", {"name": "get_pipeline_status", "arguments": {"pipeline_name": "closed"}}
+    ),
+    "deploy_pipeline": (
+        "deploy", "tools/call", {"name": "deploy_pipeline", "arguments": {"name": "closed", "files": {"x": ""}}}
+    ),
+    "undeploy_pipeline": (
+        "deploy", "tools/call", {"name": "undeploy_pipeline", "arguments": {"pipeline_name": "closed"}}
+    ),
+}  # fmt: skip
+MODERN = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+
+
+def mcp(closed: Closed, caller: str | None, method: str, params: dict[str, Any], version: str) -> httpx.Response:
+    """The answer to one request of MCP."""
+    headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": version}
+    if version == "2026-07-28":
+        params = {**params, "_meta": MODERN}
+        headers |= {"mcp-method": method} | ({"mcp-name": params["name"]} if "name" in params else {})
+        headers |= {"mcp-name": params["uri"]} if "uri" in params else {}
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return closed.ask("POST", "/mcp", caller, headers=headers, json=message)
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+@pytest.mark.parametrize("operation", MCP)
+def test_every_operation_of_mcp_asks_every_caller_for_the_right_key(
+    closed: Closed, operation: str, version: str
+) -> None:
+    door, method, params = MCP[operation]
+    if operation in ("server/discover", "ping") and (operation == "ping") == (version == "2026-07-28"):
+        return  # not in that revision
+    failures = []
+    for caller in CALLERS:
+        if operation == "undeploy_pipeline" and caller in ("deployer", "boss", "admin"):
+            continue  # it would really go
+        answer = mcp(closed, caller, method, params, version)
+        body = answer.json()
+        if caller in ("wrong", "expired_boss"):
+            is_right = answer.status_code == 401
+        elif door == "login" or caller in allowed(door, "/closed/"):
+            result = body.get("result", {})
+            text = "".join(block["text"] for block in result.get("content", ()))
+            # What is deployed lacks its wrapper: who is told so was allowed to.
+            is_right = "result" in body and (not result.get("isError") or "Missing required file" in text)
+        else:
+            is_right = "error" in body or body["result"]["isError"]
+        if not is_right:
+            failures.append((caller, answer.status_code, answer.text[:200]))
+    assert failures == []
+
+
+def test_mcp_lists_what_the_caller_may_use(closed: Closed) -> None:
+    own = {"get_all_pipeline_statuses", "get_pipeline_status", "run_pipeline"}
+    manages = {"deploy_pipeline", "undeploy_pipeline"}
+    for caller, expected in {
+        None: {"open", "open_chat"} | own,
+        "runner": {"open", "open_chat", "closed", "closed_chat"} | own,
+        "reader": {"open", "open_chat"} | own,
+        "deployer": {"open", "open_chat"} | own | manages,
+        "accountant": {f"{name}{end}" for name in ("open", "closed", "finance") for end in ("", "_chat")} | own,
+        "admin": {f"{name}{end}" for name in ("open", "closed", "finance") for end in ("", "_chat")} | own | manages,
+    }.items():
+        tools = mcp(closed, caller, "tools/list", {}, "2025-11-25").json()["result"]["tools"]
+        assert {tool["name"] for tool in tools} == expected, caller
+        resources = mcp(closed, caller, "resources/list", {}, "2025-11-25").json()["result"]["resources"]
+        readable = {"deployer": {"open", "closed"}, "reader": {"open", "closed"}}.get(
+            caller or "", {name.removesuffix("_chat") for name in expected - own - manages}
+        )
+        assert {item["uri"].split("/")[3] for item in resources} == readable, caller
+
+
+def test_mcp_does_not_tell_a_name_to_those_who_may_not_know_it(closed: Closed) -> None:
+    for caller in (None, "other"):
+        for tool in ("{}", "run_pipeline", "get_pipeline_status"):
+            answers = []
+            for name in ("closed", "nobody"):
+                arguments = {"pipeline_name": name}
+                params = {"name": tool.format(name), "arguments": arguments}
+                answer = mcp(closed, caller, "tools/call", params, "2025-11-25")
+                answers.append((answer.status_code, answer.text.replace(name, "NAME")))
+            assert answers[0] == answers[1]

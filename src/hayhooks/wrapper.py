@@ -14,6 +14,9 @@ class BasePipelineWrapper(ABC):
 
     pipeline: Any = None
     skip_mcp: bool = False
+    skip_mcp_chat: bool = False  # no MCP tool for its chat hook; the one for run_api stays
+    # What MCP clients may think of the tool, such as {"readOnlyHint": True}: then they need not ask before each call.
+    mcp_annotations: dict[str, bool] | None = None
     skip_a2a: bool = False
     a2a_card: dict[str, Any] | None = None
     deployment_type: str | None = None

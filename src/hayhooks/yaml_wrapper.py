@@ -30,6 +30,7 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
         self._loaded: YAMLPipeline | None = None
         self.description = description or self._spec.description or ""
         self.skip_mcp = self._spec.skip_mcp
+        self.skip_mcp_chat = self._spec.skip_mcp_chat
         self.public = self._spec.public
         self.required_scope = self._spec.required_scope
         self.streaming_components = self._spec.streaming_components
@@ -61,6 +62,20 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
         return self._loaded.signature
 
     @property
+    def component_outputs(self) -> dict[str, tuple[str, str]]:
+        """Where the declared outputs stand in what ``run_api`` returns, when that goes by component."""
+        return {} if self._gives_declared else dict(self._spec.outputs)
+
+    @property
+    def output_types(self) -> dict[str, Any]:
+        """What the declared outputs are. After ``setup``."""
+        return dict(self._loaded.output_types) if self._loaded is not None else {}
+
+    @property
+    def _gives_declared(self) -> bool:
+        return (self._spec.result or self.result_default) == "outputs"
+
+    @property
     def can_chat(self) -> bool:
         """Whether the pipeline takes part in a chat. After ``setup``."""
         return self._loaded is not None and self._loaded.chat is not None
@@ -90,7 +105,7 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
         if not self.is_declared:
             data = coerce_pipeline_inputs(loaded.pipeline, data)
         result = loaded.run(data)
-        if (self._spec.result or self.result_default) == "outputs" and self._spec.outputs:
+        if self._gives_declared and self._spec.outputs:
             return loaded.declared_outputs(result)
         return result
 

@@ -37,7 +37,7 @@ class Upload:
 class Call:
     """What a surface hands to an entry: bytes as they came, or plain data it had to read itself."""
 
-    body: bytes | None = None  # JSON text of the arguments
+    body: bytes | None = None  # JSON text of the arguments; with uploads, of all but these
     arguments: dict[str, Any] | None = None
     form: Sequence[tuple[str, str]] | None = None  # text fields of a form, in order
     uploads: Mapping[str, Sequence[Upload]] | None = None  # by form field
@@ -137,6 +137,7 @@ class Deployment:
     runs_own_tools: bool = False  # tool calls in its stream are not the caller's to make
     is_public: bool | None = None  # whether it asks for no key; None: as the server says
     required_scope: str | None = None  # that a caller must have, besides the right to call it
+    readme: str = ""  # what its author wrote for those who use it
     takes_legacy_calls: bool = False  # POST /{name} with {component: {input: value}}
-    attributes: Mapping[str, Any] = field(default_factory=dict)  # skip_mcp, skip_a2a, a2a_card, deployment_type
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # skip_mcp, skip_a2a, a2a_card, deployment_type, ...
     created_s: int = 0  # Unix time of the build

@@ -1,6 +1,7 @@
 """The door that runs go through: open, closed when the server stops, and in the end cleared."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from hayhooks.core.errors import ServerStopping
@@ -9,17 +10,34 @@ from hayhooks.core.errors import ServerStopping
 class Door:
     """Whether runs may begin, and who is inside. Event loop only."""
 
-    __slots__ = ("_inside", "is_cleared", "is_closed")
+    __slots__ = ("_inside", "_watchers", "is_cleared", "is_closed")
 
     def __init__(self) -> None:
         self.is_closed = False  # nobody gets in any more; who is inside may finish
         self.is_cleared = False  # who was still inside was told to leave
         self._inside: dict[object, asyncio.Task[Any] | None] = {}
+        self._watchers: dict[object, Callable[[], None]] = {}
 
     def check(self) -> None:
         """Raise ServerStopping once the door is closed."""
         if self.is_closed:
             raise ServerStopping
+
+    def close(self) -> None:
+        """Let nobody in any more, and tell those who wait for that."""
+        self.is_closed = True
+        for tell in list(self._watchers.values()):
+            tell()
+        self._watchers.clear()
+
+    def watch(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Call *tell* when the door closes, unless what is returned is called before; at once when it is closed."""
+        token = object()
+        if self.is_closed:
+            tell()
+        else:
+            self._watchers[token] = tell
+        return lambda: self._watchers.pop(token, None) and None
 
     def enter(self, run: object) -> None:
         """*run* has begun, in the current task."""
@@ -31,7 +49,8 @@ class Door:
 
     def clear(self) -> None:
         """Close, and cancel the tasks of all runs that are still inside: each ends with ServerStopping."""
-        self.is_closed = self.is_cleared = True
+        self.close()
+        self.is_cleared = True
         for task in self._inside.values():
             if task is not None:
                 task.cancel()

@@ -138,6 +138,7 @@ class Registry:
     def __init__(self) -> None:
         self._live: dict[str, Live] = {}
         self._changes = NameLocks()
+        self._watchers: dict[object, Callable[[], None]] = {}
         self.revision = 0  # grows with every change
         self.door = Door()
 
@@ -191,7 +192,7 @@ class Registry:
         old = self._live.get(new.name)
         # A new dict, so that a listing in progress keeps the snapshot it began with.
         self._live = {**self._live, new.name: Live(new)}
-        self.revision += 1
+        self._changed()
         return old
 
     def begin(self, trial: Trial) -> Trial | None:
@@ -206,7 +207,7 @@ class Registry:
         """Make the canary of *trial* live, with the runs it has, and return what it replaces. Event loop only."""
         trial.end()
         self._live = {**self._live, trial.canary.name: trial.live}
-        self.revision += 1
+        self._changed()
         return trial.stable
 
     def withdraw(self, name: str) -> Live | None:
@@ -214,9 +215,20 @@ class Registry:
         old = self._live.get(name)
         if old is not None:
             self._live = {key: live for key, live in self._live.items() if key != name}
-            self.revision += 1
+            self._changed()
         return old
+
+    def watch(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Call *tell* after each change, on the event loop, until what is returned is called."""
+        token = object()
+        self._watchers[token] = tell
+        return lambda: self._watchers.pop(token, None) and None
 
     def changing(self, name: str) -> AbstractAsyncContextManager[None]:
         """One change per name at a time; changes to different names do not wait for each other."""
         return self._changes.holding(name)
+
+    def _changed(self) -> None:
+        self.revision += 1
+        for tell in list(self._watchers.values()):
+            tell()

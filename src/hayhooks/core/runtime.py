@@ -150,11 +150,19 @@ class Runtime:
 
     def close_door(self) -> None:
         """From now on no run begins and nothing is deployed: both raise ServerStopping. Runs under way go on."""
-        self._registry.door.is_closed = True
+        self._registry.door.close()
 
     def clear(self) -> None:
         """End the runs that are still under way, with ServerStopping."""
         self._registry.door.clear()
+
+    def watch(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Call *tell* whenever something is deployed, replaced or undeployed, until what is returned is called."""
+        return self._registry.watch(tell)
+
+    def watch_door(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Call *tell* when the door closes: for what stays open as long as the server serves."""
+        return self._registry.door.watch(tell)
 
     def run(self, name: str, entry: str, call: Call, *, via: str, chosen: Live | None = None) -> Run:
         """One call: ``async with runtime.run(...) as run``. Entering raises what the caller must be told.

@@ -107,6 +107,27 @@ class Guard:
             scope, headers, "may not read what callers left here. HAYHOOKS_CORS_ALLOW_ORIGINS can name the origin."
         )
 
+    def check_tools(self, scope: Scope, *, serves_nobody: bool) -> None:
+        """Let a request of a protocol pass whose clients are programs that people give tools to.
+
+        Whoever has a key may connect: what it may do is decided for each call. Of pages, only those of this origin or
+        of one that CORS names: a page must not find this machine's tools by a name that it points here. With
+        *serves_nobody* there is nothing for callers without a key, and they are told at once to get one.
+
+        Raises:
+            Unauthorized, Forbidden, Misdirected: With what the caller can do.
+        """
+        if caller_of(scope).is_known:
+            return
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not (origin and self._is_named(origin)):
+            self._check_browser(
+                scope, headers, "may not use its tools. HAYHOOKS_CORS_ALLOW_ORIGINS can name the origin."
+            )
+        if serves_nobody:
+            raise Unauthorized(f"This needs a key: {HOW_TO_SEND}.")
+
     def _admit(self, scope: Scope) -> None:
         """Let those pass who have shown who they are, and programs of this machine where they need not."""
         if caller_of(scope).is_known:

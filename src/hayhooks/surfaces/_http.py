@@ -116,6 +116,12 @@ def trace_of(scope: Scope) -> Trace:
     return Trace(request_id, trace_id) if request_id or trace_id else NO_TRACE
 
 
+def trace_of_parent(parent: object) -> Trace:
+    """The trace that a ``traceparent`` names which did not come as a header."""
+    match = _TRACEPARENT.fullmatch(parent.encode("utf-8", "replace")) if isinstance(parent, str) else None
+    return Trace(None, match[1].decode()) if match else NO_TRACE
+
+
 def request_id_header(run: Run) -> Header:
     """The header by which an answer names its run: with the caller's id of the request when it gave one."""
     return (REQUEST_ID, run.context.request_id.encode())

@@ -11,8 +11,8 @@ import yaml
 from haystack.marshal import YamlMarshaller
 
 OWN_KEYS = (
-    "inputs", "outputs", "chat", "streaming_components", "result", "description", "skip_mcp", "public",
-    "required_scope",
+    "inputs", "outputs", "chat", "streaming_components", "result", "description", "skip_mcp", "skip_mcp_chat",
+    "public", "required_scope",
 )  # fmt: skip
 _CHAT_INPUTS = ("messages", "query", "parameters")
 _CHAT_KEYS = (*_CHAT_INPUTS, "answer", "sources")
@@ -45,6 +45,7 @@ class PipelineSpec:
     result: Literal["components", "outputs"] | None = None  # what /run answers with
     description: str | None = None
     skip_mcp: bool = False
+    skip_mcp_chat: bool = False
     public: bool | None = None  # whether runs ask for no key; None: as the server says
     required_scope: str | None = None  # that a caller's key must have
 
@@ -79,8 +80,9 @@ def read_spec(source: str) -> PipelineSpec:
     description, skip_mcp = document.get("description"), document.get("skip_mcp")
     if description is not None and not isinstance(description, str):
         raise InvalidYAML("'description' must be text.")
-    if skip_mcp is not None and not isinstance(skip_mcp, bool):
-        raise InvalidYAML("'skip_mcp' must be true or false.")
+    for key in ("skip_mcp", "skip_mcp_chat"):
+        if not isinstance(document.get(key), bool | None):
+            raise InvalidYAML(f"'{key}' must be true or false.")
     public, required_scope = document.get("public"), document.get("required_scope")
     if public is not None and not isinstance(public, bool):
         raise InvalidYAML("'public' must be true or false.")
@@ -95,6 +97,7 @@ def read_spec(source: str) -> PipelineSpec:
         result=result,
         description=description,
         skip_mcp=bool(skip_mcp),
+        skip_mcp_chat=bool(document.get("skip_mcp_chat")),
         public=public,
         required_scope=required_scope,
     )

@@ -26,6 +26,7 @@ class YAMLPipeline:
     chat: ChatPlan | None = None  # None when it takes no part in a chat
     unclear: str | None = None  # why not, when it looks as if it could
     can_stream: bool = False
+    output_types: Mapping[str, Any] = field(default_factory=dict)  # of the declared outputs
     _adapters: dict[str, TypeAdapter[Any]] = field(default_factory=dict)
 
     def data_for(self, arguments: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -106,6 +107,7 @@ def load(spec: PipelineSpec) -> YAMLPipeline:
         chat=chat if isinstance(chat, ChatPlan) else None,
         unclear=chat if isinstance(chat, str) else None,
         can_stream=bool(capable_components(pipeline)),
+        output_types=outputs,
     )
 
 

@@ -11,9 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Union
 
 from loguru import logger
+from typing_extensions import TypedDict
 
 from hayhooks.core.bundle import WRAPPER_FILE, Bundle
 from hayhooks.core.deployment import Deployment, Entry, Limits
@@ -31,6 +32,9 @@ from hayhooks.yaml_wrapper import YAMLPipelineWrapper
 
 HOOKS = ("run_api", "run_chat_completion", "run_response", "run_embedding", "run_file_upload", "run_open_webui_task")
 _CHAT_HOOKS = ("run_chat_completion", "run_response", "run_open_webui_task")
+_HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+_READMES = ("readme.md", "readme.txt", "readme")
+_LONGEST_README = 1024 * 1024
 _LIMITS = ("max_concurrent_runs", "max_queued_runs", "run_timeout_s", "max_body_bytes", "max_upload_bytes")
 
 
@@ -87,11 +91,15 @@ def build(
             takes_legacy_calls="run_pipeline" in entries,
             attributes={
                 "skip_mcp": wrapper.skip_mcp,
+                "skip_mcp_chat": wrapper.skip_mcp_chat,
+                "mcp_annotations": _annotations(wrapper),
+                **(_yaml_outputs(wrapper) if isinstance(wrapper, YAMLPipelineWrapper) else {}),
                 "skip_a2a": wrapper.skip_a2a,
                 "a2a_card": wrapper.a2a_card,
                 "deployment_type": wrapper.deployment_type or _type_of(pipeline),
                 "open_webui_tasks": _tasks(wrapper, entries),
             },
+            readme=_readme(bundle),
             created_s=int(time.time()),
         )
     except BaseException:
@@ -103,6 +111,30 @@ def build(
             forget_components(package.name)
             package.forget()
         raise
+
+
+def _readme(bundle: Bundle) -> str:
+    """The text of the bundle's README, when it has one that is not a book."""
+    names = {path.lower(): path for path in bundle.files}
+    path = next((names[name] for name in _READMES if name in names), None)
+    if path is None:
+        return ""
+    content = bundle.files[path]
+    return content.decode("utf-8", "replace") if len(content) <= _LONGEST_README else ""
+
+
+def _yaml_outputs(wrapper: YAMLPipelineWrapper) -> dict[str, Any]:
+    """Where the declared outputs are to be found in an answer that goes by component, and what they are."""
+    types = wrapper.output_types
+    if not types:
+        return {}
+    model = TypedDict("Outputs", {name: _nullable(kind) for name, kind in types.items()})  # type: ignore[misc]
+    return {"component_outputs": wrapper.component_outputs, "outputs_schema": ResultModel(model).schema}
+
+
+def _nullable(annotation: Any) -> Any:
+    """*annotation*, or null: of a branch that was not taken."""
+    return Any if annotation is Any else Union[annotation, None]  # noqa: UP007 - it may be a string
 
 
 def _yaml_wrapper(path: Path, result: Literal["components", "outputs"]) -> YAMLPipelineWrapper:
@@ -221,6 +253,13 @@ def _limits(wrapper: BasePipelineWrapper, defaults: Limits) -> Limits:
         if not is_right:
             raise BuildFailed(f"PipelineWrapper.{name} must be {what} or None, not {value!r}.")
     return Limits(**values)
+
+
+def _annotations(wrapper: BasePipelineWrapper) -> dict[str, bool]:
+    given = wrapper.mcp_annotations or {}
+    if not isinstance(given, dict) or not all(key in _HINTS and isinstance(given[key], bool) for key in given):
+        raise BuildFailed(f"PipelineWrapper.mcp_annotations may map {', '.join(_HINTS)} to True or False.")
+    return dict(given)
 
 
 def _public(wrapper: BasePipelineWrapper) -> bool | None:

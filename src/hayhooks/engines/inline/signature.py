@@ -51,23 +51,25 @@ class Arguments:
         """
         if call.arguments is not None:
             arguments = dict(call.arguments)
+        elif call.body is not None and call.uploads is not None:
+            arguments = self._from_json(call.body, call.uploads)
         elif call.form is not None or call.uploads is not None:
             arguments = self._from_form(call.form or (), call.uploads or {})
         else:
-            arguments = self._from_json(call.body or b"{}")
+            arguments = self._from_json(call.body or b"{}", {})
         if self.takes_extra:
             arguments.pop("self", None)  # the one keyword that no method can take
         if self.wants_headers:
             arguments["headers"] = Headers(raw=list(call.headers))
         return arguments
 
-    def _from_json(self, body: bytes) -> dict[str, Any]:
+    def _from_json(self, body: bytes, uploads: Mapping[str, Sequence[Upload]]) -> dict[str, Any]:
         try:
             arguments = self.model.validate_json(body, strict=True)
         except ValidationError as error:
             raise _invalid(error) from None
         if self.file_fields:
-            arguments |= self._files({})
+            arguments |= self._files(uploads)
         return arguments
 
     def _from_form(self, form: Sequence[tuple[str, str]], uploads: Mapping[str, Sequence[Upload]]) -> dict[str, Any]:

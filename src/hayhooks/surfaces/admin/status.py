@@ -12,16 +12,10 @@ from hayhooks.core.errors import DeploymentNotFound, HayhooksError, InvalidName
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._canary import outcome_object, short
 from hayhooks.surfaces._http import caller_of, send_bytes, send_json
+from hayhooks.surfaces._picture import picture_of
+from hayhooks.surfaces._summary import summary
 from hayhooks.surfaces.admin.requests import argument
 from hayhooks.surfaces.admin.versions import past_of
-
-_CAPABILITIES = {
-    "run_api": "run_api",
-    "run_chat_completion": "chat_completion",
-    "run_response": "responses",
-    "run_embedding": "embeddings",
-    "run_file_upload": "file_upload",
-}
 
 
 class Status:
@@ -68,7 +62,7 @@ class Status:
     async def draw(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A picture of the pipeline's graph."""
         deployment = self._live(argument(scope) or "", scope)
-        png = await in_thread(_render, deployment)
+        png = await in_thread(picture_of, deployment)
         await send_bytes(send, 200, png, (b"content-type", b"image/png"), ((b"cache-control", b"no-cache"),))
 
     def _live(self, name: str, scope: Scope) -> Deployment:
@@ -119,37 +113,6 @@ class NotLive(HayhooksError):
         super().__init__(f"No deployment named {name!r} is live. It failed to load: {reason}")
 
 
-class NothingToDraw(HayhooksError):
-    """The wrapper has no pipeline."""
-
-    kind = "not_found"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Deployment {name!r} has no pipeline to draw.")
-
-
 def _manages(scope: Scope, name: str) -> bool:
     """Whether the caller may read why *name* failed to load, and what it was before."""
     return bool(scope.get("may_manage", True)) or caller_of(scope).may("deploy", name)
-
-
-def summary(deployment: Deployment) -> dict[str, Any]:
-    """A deployment as status lists it."""
-    return {
-        "name": deployment.name,
-        "type": deployment.attributes.get("deployment_type", "unknown"),
-        "state": "Loaded",
-        "description": deployment.description,
-        "version": deployment.version,
-        "entries": sorted(deployment.entries),
-        "capabilities": [word for entry, word in _CAPABILITIES.items() if entry in deployment.entries],
-    }
-
-
-def _render(deployment: Deployment) -> bytes:
-    from hayhooks.drawing import render_png  # Pillow is loaded when the first picture is asked for
-
-    graph = deployment.worker.graph()
-    if graph is None:
-        raise NothingToDraw(deployment.name)
-    return render_png(graph)
