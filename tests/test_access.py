@@ -34,14 +34,18 @@ DOORS: dict[str, Door] = {
 }
 CALLERS = (None, "foreign", "wrong", "expired_boss", "runner", "reader", "deployer", "other", "boss", "admin")
 ALL = """
+from haystack import Pipeline
+from haystack.components.builders import PromptBuilder
 from hayhooks import BasePipelineWrapper, current_run
 
 
 class PipelineWrapper(BasePipelineWrapper):
     {attribute}
+    prompts = {{"ask": "builder"}}
 
     def setup(self):
-        self.pipeline = None
+        self.pipeline = Pipeline()
+        self.pipeline.add_component("builder", PromptBuilder("Say something."))
 
     def run_api(self):
         caller = current_run().caller
@@ -351,6 +355,13 @@ MCP: dict[str, tuple[Door, str, dict[str, Any]]] = {
     "resources/list": ("login", "resources/list", {}),
     "resources/templates/list": ("login", "resources/templates/list", {}),
     "a resource": ("read", "resources/read", {"uri": "hayhooks://deployments/closed/schema"}),
+    "prompts/list": ("login", "prompts/list", {}),
+    "a prompt": ("run", "prompts/get", {"name": "closed.ask"}),
+    "completion/complete": (
+        "login", "completion/complete",
+        {"ref": {"type": "ref/resource", "uri": "hayhooks://deployments/{name}/schema"},
+         "argument": {"name": "name", "value": ""}},
+    ),
     "the deployment's tool": ("run", "tools/call", {"name": "closed", "arguments": {}}),
     "its chat": ("run", "tools/call", {"name": "closed_chat", "arguments": {"message": "hi"}}),
     "run_pipeline": ("run", "tools/call", {"name": "run_pipeline", "arguments": {"pipeline_name": "closed"}}),

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import ImageContent, TextContent, ToolListChangedNotification
+from mcp_types import ImageContent, ResourceTemplateReference, TextContent, ToolListChangedNotification
 
 from hayhooks.testing import RunningServer, running_server
 from tests.support.deployments import wrapper, write
@@ -26,6 +26,8 @@ components:
 connections: []
 inputs: {name: p.name}
 outputs: {greeting: p.prompt}
+prompts:
+  say_hi: {component: p, description: Greets.}
 """
 GREET = '''
 from hayhooks import BasePipelineWrapper
@@ -310,6 +312,24 @@ async def test_a_deployment_can_be_read_about(client: Connected) -> None:
     assert base64.b64decode(graph.blob).startswith(PNG)  # type: ignore[union-attr]
     with pytest.raises(MCPError, match="not found"):
         await client.client.read_resource(f"{base}/nothing/schema")
+
+
+async def test_templates_are_prompts(client: Connected) -> None:
+    (prompt,) = (await client.client.list_prompts()).prompts
+    assert (prompt.name, prompt.description) == ("say_hi", "Greets.")
+    assert [(argument.name, argument.required) for argument in prompt.arguments or ()] == [("name", True)]
+    filled = await client.client.get_prompt("say_hi", {"name": "Ada"})
+    (message,) = filled.messages
+    assert message.role == "user"
+    assert message.content.text == "hi Ada"  # type: ignore[union-attr]
+    with pytest.raises(MCPError, match="Unknown prompt"):
+        await client.client.get_prompt("nothing")
+
+
+async def test_names_of_deployments_complete_an_address(client: Connected) -> None:
+    template = ResourceTemplateReference(uri="hayhooks://deployments/{name}/schema")
+    found = await client.client.complete(template, {"name": "name", "value": "gr"})
+    assert found.completion.values == ["greet"]
 
 
 def initialize(url: str, **headers: str) -> httpx.Response:

@@ -17,6 +17,8 @@ class BasePipelineWrapper(ABC):
     skip_mcp_chat: bool = False  # no MCP tool for its chat hook; the one for run_api stays
     # What MCP clients may think of the tool, such as {"readOnlyHint": True}: then they need not ask before each call.
     mcp_annotations: dict[str, bool] | None = None
+    # Prompt builders of the pipeline whose templates are offered as prompts: {"name": "component"}.
+    prompts: dict[str, Any] | None = None
     skip_a2a: bool = False
     a2a_card: dict[str, Any] | None = None
     deployment_type: str | None = None

@@ -30,6 +30,7 @@ class YAMLPipelineWrapper(BasePipelineWrapper):
         self._loaded: YAMLPipeline | None = None
         self.description = description or self._spec.description or ""
         self.skip_mcp = self._spec.skip_mcp
+        self.prompts = dict(self._spec.prompts)
         self.skip_mcp_chat = self._spec.skip_mcp_chat
         self.public = self._spec.public
         self.required_scope = self._spec.required_scope

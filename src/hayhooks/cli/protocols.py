@@ -48,7 +48,10 @@ def mcp() -> None:
 
 @mcp.command("run", short_help="Run an MCP server.")
 @_options("mcp", 1417)
-def run_mcp(host: str | None, port: int | None, pipelines_dir: str | None, additional_python_path: str | None) -> None:
+@click.option("--stdio", is_flag=True, help="Talk over standard input and output, to the client that started this.")
+def run_mcp(
+    host: str | None, port: int | None, pipelines_dir: str | None, additional_python_path: str | None, stdio: bool
+) -> None:
     """Run a server that speaks MCP alone, until it is stopped.
 
     It deploys everything in the pipelines directory, then answers on http://localhost:1417/mcp. The main server,
@@ -56,8 +59,14 @@ def run_mcp(host: str | None, port: int | None, pipelines_dir: str | None, addit
     """
     gc.disable()  # as in hayhooks run
     from hayhooks.server.main import serve
+    from hayhooks.server.stdio import serve_stdio
 
     gc.enable()
+    if stdio:
+        if host is not None or port is not None:
+            raise click.UsageError("With --stdio there is no --host and no --port.")
+        serve_stdio(pipelines_dir=pipelines_dir, additional_python_path=additional_python_path)
+        return
     serve("mcp", host=host, port=port, pipelines_dir=pipelines_dir, additional_python_path=additional_python_path)
 
 

@@ -87,6 +87,14 @@ class HayhooksApp(FastAPI):
         self.tally = tally or Tally(Tallies(1), 0)
         self.runtime: Runtime | None = None
         self.load = Load(LoadLimits(settings.max_total_runs, settings.max_total_streams, settings.max_delay_s))
+        self.http_options = HTTPOptions(
+            max_body_bytes=settings.max_body_bytes,
+            max_upload_bytes=settings.max_upload_bytes,
+            heartbeat_s=settings.heartbeat_s,
+            show_tracebacks=settings.show_tracebacks,
+            events=settings.events,
+            load=self.load,
+        )
         self._documents = OpenAPI(
             lambda: (self.runtime.revision, self.runtime.deployments) if self.runtime is not None else (-1, {}),
             super().openapi,
@@ -241,14 +249,6 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         on_canary_change=canary_reconciler.settle if canary_reconciler is not None else None,
         on_canary_end=log_outcome,
     )
-    options = HTTPOptions(
-        max_body_bytes=settings.max_body_bytes,
-        max_upload_bytes=settings.max_upload_bytes,
-        heartbeat_s=settings.heartbeat_s,
-        show_tracebacks=settings.show_tracebacks,
-        events=settings.events,
-        load=load,
-    )
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
     # Of several processes only the first makes an admin key: it is shown once.
     keys = SQLiteKeys(directory / "state.db") if app.is_shared else open_keys(directory, settings)
@@ -275,7 +275,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             settings,
             directory,
             runtime,
-            options,
+            app.http_options,
             guard,
             keys,
             files,

@@ -4,7 +4,7 @@ import json
 import keyword
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import yaml
@@ -12,7 +12,7 @@ from haystack.marshal import YamlMarshaller
 
 OWN_KEYS = (
     "inputs", "outputs", "chat", "streaming_components", "result", "description", "skip_mcp", "skip_mcp_chat",
-    "public", "required_scope",
+    "prompts", "public", "required_scope",
 )  # fmt: skip
 _CHAT_INPUTS = ("messages", "query", "parameters")
 _CHAT_KEYS = (*_CHAT_INPUTS, "answer", "sources")
@@ -46,6 +46,7 @@ class PipelineSpec:
     description: str | None = None
     skip_mcp: bool = False
     skip_mcp_chat: bool = False
+    prompts: Mapping[str, Any] = field(default_factory=dict)  # name: component, or what there is to say of it
     public: bool | None = None  # whether runs ask for no key; None: as the server says
     required_scope: str | None = None  # that a caller's key must have
 
@@ -97,6 +98,7 @@ def read_spec(source: str) -> PipelineSpec:
         result=result,
         description=description,
         skip_mcp=bool(skip_mcp),
+        prompts=_prompts(document.get("prompts") or {}),
         skip_mcp_chat=bool(document.get("skip_mcp_chat")),
         public=public,
         required_scope=required_scope,
@@ -117,6 +119,12 @@ def with_keys(source: str, values: Mapping[str, Any]) -> str:
             if marshaller.unmarshal(longer) == {**document, **values}:
                 return longer
     return marshaller.marshal({**document, **values})
+
+
+def _prompts(declared: Any) -> dict[str, Any]:
+    if not isinstance(declared, dict):
+        raise InvalidYAML("'prompts' must map names to components.")
+    return {str(name): said for name, said in declared.items()}
 
 
 def _inputs(declared: Any) -> dict[str, tuple[tuple[str, str], ...]]:

@@ -20,6 +20,7 @@ from hayhooks.core.bundle import WRAPPER_FILE, Bundle
 from hayhooks.core.deployment import Deployment, Entry, Limits
 from hayhooks.core.errors import BuildFailed, HayhooksError
 from hayhooks.core.haystack.platform import forget_components, is_agent, is_pipeline, runs_own_tools, warm_up
+from hayhooks.core.haystack.prompts import PromptTemplate, prompt_templates
 from hayhooks.core.principal import ACTIONS, check_scope
 from hayhooks.engines.inline.result import ResultModel, streams
 from hayhooks.engines.inline.signature import read_arguments, signature_of
@@ -73,6 +74,10 @@ def build(
             if is_pipeline(pipeline) or is_agent(pipeline):
                 warm_up(pipeline)
         hooks, entries = _hooks(wrapper)
+        with _explained("Its prompts cannot be offered", directory):
+            prompts = prompt_templates(pipeline, wrapper.prompts or {})
+        if prompts:
+            hooks["run_prompt"], entries["run_prompt"] = _prompt_hook(prompts)
         if isinstance(wrapper, YAMLPipelineWrapper) and wrapper.unclear_chat and "run_chat_completion" not in entries:
             logger.info("Pipeline YAML {!r} is not offered for chat: {}", bundle.name, wrapper.unclear_chat)
         return Deployment(
@@ -92,6 +97,7 @@ def build(
             attributes={
                 "skip_mcp": wrapper.skip_mcp,
                 "skip_mcp_chat": wrapper.skip_mcp_chat,
+                "prompts": {prompt.name: (prompt.description, dict(prompt.variables)) for prompt in prompts},
                 "mcp_annotations": _annotations(wrapper),
                 **(_yaml_outputs(wrapper) if isinstance(wrapper, YAMLPipelineWrapper) else {}),
                 "skip_a2a": wrapper.skip_a2a,
@@ -253,6 +259,17 @@ def _limits(wrapper: BasePipelineWrapper, defaults: Limits) -> Limits:
         if not is_right:
             raise BuildFailed(f"PipelineWrapper.{name} must be {what} or None, not {value!r}.")
     return Limits(**values)
+
+
+def _prompt_hook(prompts: Sequence[PromptTemplate]) -> tuple[Hook, Entry]:
+    """The hook that fills the templates, and its entry."""
+    by_name = {prompt.name: prompt for prompt in prompts}
+
+    def run_prompt(name: str, arguments: dict[str, str]) -> list[dict[str, Any]]:
+        return by_name[name].render(arguments)
+
+    arguments = read_arguments(inspect.signature(run_prompt), None, "RunPromptRequest")
+    return Hook(run_prompt, arguments, ResultModel(Any)), Entry("run_prompt", "Fill the template of a prompt.")
 
 
 def _annotations(wrapper: BasePipelineWrapper) -> dict[str, bool]:

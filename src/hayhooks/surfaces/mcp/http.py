@@ -104,6 +104,8 @@ class StreamableHTTP:
             return
         require_json(header(scope, b"content-type"))
         body = await read_body(scope, receive, self._options.max_body_bytes)
+        # Space around a value is none of it (RFC 9110, section 5.5), and these are compared to the letter.
+        scope = {**scope, "headers": [(name, value.strip(b" \t")) for name, value in scope["headers"]]}
         is_read = False
 
         async def again() -> Message:

@@ -25,9 +25,10 @@ from hayhooks.surfaces.mcp.content import COMPLETE
 from hayhooks.surfaces.mcp.core_tools import NAMES, CoreTools
 from hayhooks.surfaces.mcp.errors import failure, unknown
 from hayhooks.surfaces.mcp.exchange import HTTPRequest
-from hayhooks.surfaces.mcp.loops import on_initialized
+from hayhooks.surfaces.mcp.loops import on_initialized, telling
+from hayhooks.surfaces.mcp.prompts import Prompts
 from hayhooks.surfaces.mcp.resources import TEMPLATES, Resources
-from hayhooks.surfaces.mcp.wire import INTERNAL_ERROR
+from hayhooks.surfaces.mcp.wire import INTERNAL_ERROR, INVALID_PARAMS
 
 _INSTRUCTIONS = (
     "Each tool is a Haystack pipeline or agent that is deployed on this server. The list changes while the server "
@@ -35,6 +36,7 @@ _INSTRUCTIONS = (
 )
 # What a client has read may be replaced at any time, and is what this caller may know.
 _MANY = 1_000_000
+_MOST_VALUES = 100  # of a completion, as the protocol has it
 _HINT = CacheHint(ttl_ms=0, scope="private")
 _CACHEABLE = ("tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read")
 
@@ -50,6 +52,7 @@ class Protocol(Server[dict[str, Any]]):
         self._calls = Calls(runtime, options)
         self._core = CoreTools(runtime, self._catalog, self._calls)
         self._resources = Resources(runtime)
+        self._prompts = Prompts(runtime)
         self._ending: set[asyncio.Task[Any]] = set()
         self.listening = ListenHandler(changes, max_subscriptions=_MANY)  # streams are counted where they begin
         super().__init__(
@@ -58,12 +61,16 @@ class Protocol(Server[dict[str, Any]]):
             title="Hayhooks",
             instructions=_INSTRUCTIONS,
             cache_hints=dict.fromkeys(_CACHEABLE, _HINT),  # type: ignore[arg-type]
+            lifespan=telling(changes),
             get_tool_input_schema=self._schema_with_headers,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_list_resources=self._list_resources,
             on_list_resource_templates=self._list_templates,
             on_read_resource=self._read_resource,
+            on_list_prompts=self._list_prompts,
+            on_get_prompt=self._get_prompt,
+            on_completion=self._complete,
             on_subscriptions_listen=self.listening,
         )
         self.add_notification_handler("notifications/initialized", NotificationParams, on_initialized)
@@ -140,6 +147,22 @@ class Protocol(Server[dict[str, Any]]):
 
     async def _read_resource(self, context: Any, params: Any) -> Any:
         return await self._resources.read(str(params.uri), self._asker(context).caller)
+
+    async def _list_prompts(self, context: Any, params: Any) -> Any:
+        return {**COMPLETE, "prompts": self._prompts.listed(self._asker(context).caller)}
+
+    async def _get_prompt(self, context: Any, params: Any) -> Any:
+        try:
+            return await self._prompts.get(params.name, params.arguments or {}, self._asker(context))
+        except HayhooksError as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from None
+
+    async def _complete(self, context: Any, params: Any) -> Any:
+        caller, argument = self._asker(context).caller, params.argument
+        is_name = getattr(params.ref, "uri", None) is not None and argument.name == "name"
+        names = self._resources.names(caller, argument.value) if is_name else []
+        found = {"values": names[:_MOST_VALUES], "total": len(names), "hasMore": len(names) > _MOST_VALUES}
+        return {**COMPLETE, "completion": found}
 
 
 def _report(context: Any) -> Report | None:

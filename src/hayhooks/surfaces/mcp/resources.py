@@ -33,6 +33,11 @@ class Resources:
         mine = sorted(self._runtime.open_to(caller, "read").items())
         return [item for _, found in mine if not found.attributes.get("skip_mcp") for item in _of(found)]
 
+    def names(self, caller: Principal, start: str) -> list[str]:
+        """The deployments among them whose name begins like that."""
+        mine = sorted(self._runtime.open_to(caller, "read").items())
+        return [name for name, found in mine if name.startswith(start) and not found.attributes.get("skip_mcp")]
+
     async def read(self, uri: str, caller: Principal) -> dict[str, Any]:
         """What is there at *uri*. Raises MCPError when there is nothing, or not for *caller*."""
         name, _, part = uri.removeprefix(_BASE).partition("/") if uri.startswith(_BASE) else ("", "", "")

@@ -6,8 +6,6 @@ from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import HTTPOptions, require
-from hayhooks.surfaces.mcp.changes import Changes
-from hayhooks.surfaces.mcp.loops import told_of
 from hayhooks.surfaces.mcp.protocol import Protocol
 
 
@@ -19,13 +17,11 @@ class EventStreams:
         runtime: Runtime,
         options: HTTPOptions,
         protocol: Protocol,
-        changes: Changes,
         security: TransportSecuritySettings,
     ) -> None:
         self._runtime = runtime
         self._options = options
         self._protocol = protocol
-        self._changes = changes
         self._transport = SseServerTransport("/messages/", security, options.max_body_bytes)
 
     async def connect(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,8 +32,7 @@ class EventStreams:
             async with self._transport.connect_sse(scope, receive, send) as (incoming, outgoing):
                 unwatch = self._runtime.watch_door(incoming.close)
                 try:
-                    async with told_of(self._changes):
-                        await self._protocol.run(incoming, outgoing, self._protocol.create_initialization_options())
+                    await self._protocol.run(incoming, outgoing, self._protocol.create_initialization_options())
                 finally:
                     unwatch()
         finally:

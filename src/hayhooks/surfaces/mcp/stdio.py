@@ -5,7 +5,6 @@ from mcp.server.stdio import stdio_server
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import HTTPOptions
 from hayhooks.surfaces.mcp.changes import Changes
-from hayhooks.surfaces.mcp.loops import told_of
 from hayhooks.surfaces.mcp.protocol import Protocol
 
 
@@ -14,5 +13,5 @@ async def talk(runtime: Runtime, options: HTTPOptions) -> None:
     changes = Changes(runtime)
     protocol = Protocol(runtime, options, changes, lambda _: None)
     with changes.watching():
-        async with stdio_server() as (incoming, outgoing), told_of(changes):
+        async with stdio_server() as (incoming, outgoing):
             await protocol.run(incoming, outgoing, protocol.create_initialization_options())

@@ -43,7 +43,7 @@ async def serve(
         protocol, stateless=True, security_settings=_DECIDED_BEFORE, max_request_body_size=options.max_body_bytes
     )
     http = StreamableHTTP(runtime, options, protocol, manager, sessions, changes)
-    sse = EventStreams(runtime, options, protocol, changes, _DECIDED_BEFORE) if serves_sse else None
+    sse = EventStreams(runtime, options, protocol, _DECIDED_BEFORE) if serves_sse else None
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope)
