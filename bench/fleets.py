@@ -47,3 +47,4 @@ def crowd_then_echo(size: int) -> Fleet:
 
 
 EVERY_WRAPPER = Fleet("every wrapper", members=_every_wrapper())
+NOOPS = Fleet("no-ops", members=(("noop_async", "noop_async"), ("noop_sync", "noop_sync")))

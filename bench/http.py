@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -9,10 +10,10 @@ class CallError(Exception):
     """The server did not answer as it should."""
 
 
-def post_bytes(path: str, host: str, body: bytes, key: str | None = None) -> bytes:
+def post_bytes(path: str, host: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     """A whole HTTP/1.1 request that posts JSON, to be sent as it is, again and again."""
     lines = [f"POST {path} HTTP/1.1", f"Host: {host}", "Content-Type: application/json", f"Content-Length: {len(body)}"]
-    lines += [f"X-API-Key: {key}"] if key else []
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -35,12 +36,20 @@ class Load:
 
 
 def drive(
-    host: str, port: int, path: str, body: bytes, connections: int, seconds: float, key: str | None = None
+    host: str,
+    port: int,
+    path: str,
+    body: bytes,
+    connections: int,
+    seconds: float,
+    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Load:
     """Post *body* to *path* over *connections* connections for *seconds* seconds."""
+    sent = {**(headers or {}), **({"X-API-Key": key} if key else {})}
     if wrk := shutil.which("wrk"):
-        return _drive_with_wrk(wrk, host, port, path, body, connections, seconds, key)
-    return asyncio.run(drive_with_asyncio(host, port, path, body, connections, seconds, key))
+        return _drive_with_wrk(wrk, host, port, path, body, connections, seconds, sent)
+    return asyncio.run(drive_with_asyncio(host, port, path, body, connections, seconds, sent))
 
 
 def burst(host: str, port: int, path: str, body: bytes, requests: int, timeout_s: float) -> float:
@@ -56,23 +65,31 @@ def burst(host: str, port: int, path: str, body: bytes, requests: int, timeout_s
 
 
 async def drive_with_asyncio(
-    host: str, port: int, path: str, body: bytes, connections: int, seconds: float, key: str | None = None
+    host: str,
+    port: int,
+    path: str,
+    body: bytes,
+    connections: int,
+    seconds: float,
+    headers: Mapping[str, str] | None = None,
 ) -> Load:
     """The same as :func:`drive`, without wrk. It costs about as much as a fast server: compare, do not quote."""
-    return await _drive(host, port, path, body, connections, time_limit_s=seconds, once=False, key=key)
+    return await _drive(host, port, path, body, connections, time_limit_s=seconds, once=False, headers=headers)
 
 
 def _drive_with_wrk(
-    wrk: str, host: str, port: int, path: str, body: bytes, connections: int, seconds: float, key: str | None
+    wrk: str, host: str, port: int, path: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str]
 ) -> Load:
-    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+    with tempfile.NamedTemporaryFile(suffix=".json") as file, tempfile.NamedTemporaryFile("w") as fields:
         file.write(body)
         file.flush()
+        fields.writelines(f"{name}: {value}\n" for name, value in headers.items())
+        fields.flush()
         url = f"http://{host}:{port}{path}"
         # wrk counts whole seconds.
         duration = f"{max(1, round(seconds))}s"
         command = [wrk, "-t1", f"-c{connections}", f"-d{duration}", "--timeout=60s", "-s", str(SCRIPT), url, "--"]
-        command += [file.name, *([key] if key else [])]
+        command += [file.name, fields.name]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120, check=False)
     line = next((line for line in done.stdout.splitlines() if line.startswith("{")), None)
     if line is None:
@@ -89,10 +106,10 @@ async def _drive(
     *,
     time_limit_s: float,
     once: bool,
-    key: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Load:
     loop = asyncio.get_running_loop()
-    request = post_bytes(path, f"{host}:{port}", body, key)
+    request = post_bytes(path, f"{host}:{port}", body, headers)
     callers = [_Caller(request, once=once) for _ in range(connections)]
     transports = [(await loop.create_connection(lambda c=caller: c, host, port))[0] for caller in callers]  # type: ignore[misc]
     began = time.perf_counter()
@@ -132,7 +149,7 @@ class _Caller(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         head, separator, rest = self._received.partition(b"\r\n\r\n")
-        if not separator or len(rest) < _content_length(head):
+        if not separator or not _is_whole(head, rest):
             return
         self.latencies_s.append(time.perf_counter() - self._sent_at)
         self.failures += not head.startswith(b"HTTP/1.1 200")
@@ -149,6 +166,12 @@ class _Caller(asyncio.Protocol):
     def _finish(self) -> None:
         if not self.finished.done():
             self.finished.set_result(None)
+
+
+def _is_whole(head: bytes, rest: bytes) -> bool:
+    if b"transfer-encoding: chunked" in head.lower():
+        return rest.endswith(b"0\r\n\r\n")
+    return len(rest) >= _content_length(head)
 
 
 def _content_length(head: bytes) -> int:

@@ -1,10 +1,13 @@
--- Posts the JSON in the file named by the first argument, with the key in the second if there is one, and prints what wrk found as one line of JSON.
+-- Posts the JSON in the file named by the first argument, with the header fields in the second, and prints what wrk found as one line of JSON.
 function init(args)
   local file = assert(io.open(args[1], "rb"))
   wrk.method = "POST"
   wrk.body = file:read("*a")
   wrk.headers["Content-Type"] = "application/json"
-  if args[2] then wrk.headers["X-API-Key"] = args[2] end
+  for line in io.lines(args[2]) do
+    local name, value = line:match("^([^:]+): (.*)$")
+    if name then wrk.headers[name] = value end
+  end
   file:close()
 end
 

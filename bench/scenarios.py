@@ -1,8 +1,8 @@
 """What is measured, and what is expected of it."""
 
-from bench import measures, overload
+from bench import mcp, measures, overload
 from bench.cases import Case, Metric, Scenario, Within
-from bench.fleets import EVERY_WRAPPER, Fleet, crowd, crowd_then_echo
+from bench.fleets import EVERY_WRAPPER, NOOPS, Fleet, crowd, crowd_then_echo
 
 OLD = "hayhooks-2.1"
 HAYHOOKS = frozenset({"ours", OLD})
@@ -175,6 +175,22 @@ def _overload() -> Scenario:
     )
 
 
+def _mcp() -> Scenario:
+    metrics = (
+        Metric("mcp_us", "us of processor time, as a tool", more_is_better=False),
+        Metric("rest_us", "us of processor time, over REST", more_is_better=False),
+        Metric("sdk_us", "us of processor time, the SDK with nothing behind it", more_is_better=False),
+        Metric("times", "times the two together", more_is_better=False, limit=1.5),
+        Metric("times_wall", "the same of the time that passes", more_is_better=False),
+    )
+    cases = tuple(
+        Case(f"MCP {revision} c={connections}", mcp.tool_calls(revision, connections), metrics, NOOPS, peers=OURS)
+        for revision in (mcp.OLD, mcp.NEW)
+        for connections in (1, 16)
+    )
+    return Scenario("mcp", "a no-op called as a tool, over REST, and the SDK's own server", cases)
+
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -189,5 +205,6 @@ SCENARIOS = {
         _upload(),
         _cli(),
         _overload(),
+        _mcp(),
     )
 }
