@@ -259,8 +259,8 @@ def options(command: click.Command) -> set[str]:
     return found | {"--help"}
 
 
-def test_the_page_about_chat_names_the_clients_that_are_tried_with_their_versions() -> None:
-    page = (ROOT / "docs" / "openai-chat.md").read_text()
+def test_the_manual_names_the_clients_that_are_tried_with_their_versions() -> None:
+    page = "".join((ROOT / "docs" / name).read_text() for name in ("openai-chat.md", "mcp.md"))
     for named in (ROOT / "tests" / "clients").glob("*.in"):
         [name] = re.findall(r"^[\w-]+", named.read_text())
         [version] = re.findall(rf"(?m)^{name}(?:\[.*\])?==(\S+)", named.with_suffix(".txt").read_text())

@@ -119,6 +119,18 @@ def test_agent_calls_its_tool_and_tells_about_it(server: RunningServer, models: 
     assert stream.is_done
 
 
+def test_an_agents_tool_is_another_deployment(tmp_path: Path, server: RunningServer, models: ModelServer) -> None:
+    stock, shop = commands(EXAMPLES / "mcp_agent" / "README.md", "hayhooks")[1:]
+    run_hayhooks(stock, server.url)
+    models.reply(ToolCall("stock", {"product": "blue kettle"}))
+    models.reply("We have 12.")
+    with running_server(tmp_path / "pipelines", env={**models.env, "SHOP_TOOLS_URL": f"{server.url}/mcp"}) as agents:
+        run_hayhooks(shop, agents.url)
+        (ask,) = commands(EXAMPLES / "mcp_agent" / "README.md", "curl")
+        assert run_curl(ask, agents.url).json() == {"result": "We have 12."}
+    assert "12 pieces of blue kettle" in models.chats[-1].last_text
+
+
 def test_a_pipeline_in_yaml_translates_in_a_chat(server: RunningServer, models: ModelServer) -> None:
     models.reply("La lampe est bleue.")
     chat, run = run_readme("yaml_chat", server)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,7 +57,11 @@ def test_fastmcp_sees_and_calls_what_is_deployed_while_it_is_connected(server: R
 
 
 def test_haystacks_toolset_calls_deployments(server: RunningServer) -> None:
-    facts = ClientProgram("haystack_mcp_tools.py", "haystack_mcp.txt").run(f"{server.url}/mcp")
+    script = ROOT / "tests" / "clients" / "haystack_mcp_tools.py"
+    command = [sys.executable, str(script), f"{server.url}/mcp"]  # the project's own environment has it
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["names"] == ["count", "greet"]
     assert facts["required"] == ["name"]
     assert "hello Ada" in facts["greeting"]
