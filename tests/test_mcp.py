@@ -3,7 +3,9 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -357,3 +359,32 @@ def test_a_session_ends_when_its_client_says_so(server: RunningServer) -> None:
     assert httpx.post(f"{server.url}/mcp", json=ping, headers=forged).status_code == 404
     assert httpx.delete(f"{server.url}/mcp", headers=session).status_code == 200
     assert httpx.post(f"{server.url}/mcp", json=ping, headers=session).status_code == 404
+
+
+def test_what_is_too_much_is_refused_in_the_words_of_the_protocol(tmp_path: Path, gates: Gates) -> None:
+    files = {
+        **WRAPPERS["wait"],
+        "pipeline_wrapper.py": WAIT.replace(
+            "def setup", "max_concurrent_runs = 1\n    max_queued_runs = 0\n\n    def setup"
+        ),
+    }
+    write(tmp_path / "pipelines" / "wait", files)
+    env = {"GATES_URL": gates.url, "HAYHOOKS_MAX_BODY_BYTES": "2000", "HAYHOOKS_MAX_TOTAL_STREAMS": "2"}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "wait", "arguments": {}}}
+    accept = {"accept": "application/json, text/event-stream"}
+    with running_server(tmp_path / "pipelines", env=env) as server, httpx.Client(headers=accept, timeout=60) as web:
+        large = web.post(f"{server.url}/mcp", json={**call, "params": {"name": "x" * 3000}})
+        assert (large.status_code, large.json()["error"]["data"]) == (413, {"kind": "too_large"})
+        begun = gates.count("begun")
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(web.post, f"{server.url}/mcp", json=call)
+            gates.wait("begun", begun + 1)
+            busy = web.post(f"{server.url}/mcp", json=call).json()["result"]
+            assert busy["isError"]
+            assert busy["_meta"]["hayhooks/kind"] == "busy"
+            with web.stream("GET", f"{server.url}/mcp") as listening:
+                assert listening.status_code == 200
+                full = web.post(f"{server.url}/mcp", json=call)
+                assert (full.status_code, full.json()["error"]["data"]) == (503, {"kind": "unavailable"})
+            server.stop()
+            assert first.result().json()["result"]["_meta"]["hayhooks/kind"] == "unavailable"
