@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import sqlite3
 import sys
 import threading
 import time
@@ -164,7 +163,7 @@ class _Supervisor:
         self._tallies.bury(worker.number)
         try:
             Shared.bury(self._state_dir, worker.process.pid or 0)
-        except (OSError, sqlite3.Error) as error:  # the others see for themselves that it is gone
+        except OSError as error:  # the others see for themselves that it is gone
             log_error("It cannot be written down that a worker has died", error)
 
     def _on_signals(self, numbers: bytes) -> None:
