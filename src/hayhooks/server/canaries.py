@@ -11,8 +11,7 @@ from hayhooks.core.aio import in_thread
 from hayhooks.core.canary import Canary, Outcome
 from hayhooks.core.runtime import Runtime
 from hayhooks.core.store import FoundCanary
-from hayhooks.server.reconcile import POLL_S
-from hayhooks.store.shared import is_gone_worker
+from hayhooks.store.processes import is_gone_worker
 from hayhooks.store.shared_store import SharedStore
 from hayhooks.store.sqlite import Database, open_database
 from hayhooks.store.state import state_failed
@@ -96,19 +95,23 @@ class CanaryReconciler:
             await asyncio.sleep(_WAIT_POLL_S)
 
     async def _follow(self, runtime: Runtime) -> None:
+        told = ""
         while True:
             try:
                 counter = self._store.counter()
                 if counter != self._counter:
-                    self._counter = counter
                     self._wanted = await in_thread(self._store.running_canaries)
+                    self._counter = counter
+                    told = ""
                 on_trial = (name for name, live in runtime.live.items() if live.trial is not None)
                 for name in {*self._wanted, *self._told, *on_trial}:
                     if name in runtime.live:
                         await self._look_at(runtime, name)
             except Exception as error:  # a boundary: the next look may succeed
-                log_error("The canaries of the other workers cannot be read", error)
-            await asyncio.sleep(POLL_S)
+                if str(error) != told:
+                    told = str(error)
+                    log_error("The canaries of other processes cannot be read", error)
+            await asyncio.sleep(self._store.poll_s)
 
     async def _look_at(self, runtime: Runtime, name: str) -> None:
         """Begin to change what is not as it should be; else say how it is.

@@ -22,9 +22,10 @@ from hayhooks.server.main import CLOSING_S, announce, prepare, run_server
 from hayhooks.server.state_directory import state_directory
 from hayhooks.server.tally import Tallies, Tally
 from hayhooks.settings import AppSettings
-from hayhooks.store.followed import FollowedStore
+from hayhooks.store.presence import Presence
+from hayhooks.store.processes import is_gone_worker
 from hayhooks.store.shared import Shared
-from hayhooks.store.shared_store import forget_workers
+from hayhooks.store.shared_store import SharedStore
 from hayhooks.surfaces.openai.responses_state import fail_orphans
 from hayhooks.telemetry import log, log_error
 
@@ -43,17 +44,23 @@ def run_workers(given: dict[str, Any], settings: AppSettings, sockets: Sequence[
     os.environ["HAYHOOKS_STATE_DIR"] = str(directory)
     # Once, not in every worker: what a crash has interrupted is finished, what it left is removed.
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
-    store = FollowedStore(*where, kept_versions=settings.kept_versions, only=settings.only)
-    forget_workers(store, directory)
+    presence = Presence(directory)
+    is_first = presence.is_first
+    store = SharedStore(
+        *where, Shared(directory), kept_versions=settings.kept_versions, only=settings.only, presence=presence
+    )
+    store.find()
     store.close()
     open_keys(directory, settings).close()
     responses = response_store(directory, settings)
     try:
-        fail_orphans(responses, lambda _: True)
+        fail_orphans(responses, (lambda _: True) if is_first else is_gone_worker)
     except OSError as error:
         log_error("What was said before cannot be read", error)
     responses.close()
-    return _Supervisor(given, settings, sockets, count, directory).run()
+    code = _Supervisor(given, settings, sockets, count, directory).run()
+    presence.close()
+    return code
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,7 +213,7 @@ def work(
     """One worker: the target of its process."""
     threading.Thread(target=_end_with, args=(parent_life,), daemon=True).start()
     settings = prepare(given)
-    app = HayhooksApp(settings, is_shared=True, tally=Tally(tallies, number))
+    app = HayhooksApp(settings, is_worker=True, tally=Tally(tallies, number))
     sys.exit(run_server(app, settings, sockets, partial(tell_ready.send, True), is_worker=True))
 
 

@@ -1,18 +1,25 @@
-"""What the workers of one server tell each other: who is there, which changes are under way, and who is ready for them.
+"""What the processes that serve the same tell each other: who is there, which changes are under way, who is ready.
 
-Rows in the database of the state, forgotten when the server starts. Nothing here says what is live: the records do.
+Rows in the database of the state, forgotten when the first of them starts. Nothing here says what is live: the records
+do.
 """
 
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from hayhooks.store import uses
+from hayhooks.store.processes import is_alive
 from hayhooks.store.sqlite import Database, Watcher, open_database
 from hayhooks.store.state import state_failed
+from hayhooks.store.uses import SharedUses
+
+POLL_S, ALONE_POLL_S = 0.05, 0.25  # between two looks at the counter, beside others and while nobody waits
 
 Phase = Literal["begun", "proposed", "agreed", "made"]
 State = Literal["built", "live"]
@@ -38,6 +45,7 @@ CREATE TABLE IF NOT EXISTS overrides (
     name TEXT PRIMARY KEY, version TEXT, is_shown INTEGER NOT NULL, over TEXT NOT NULL
 ) STRICT;
 """
+_TABLES = ("peers", "open_changes", "answers", "overrides", "uses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +80,20 @@ class Shared:
     def __init__(self, state_dir: Path) -> None:
         self._database = _open(state_dir)
         self._watcher = Watcher(state_dir / "state.db")
+        self.uses = SharedUses(self._database)
+        self.poll_s = POLL_S
 
-    @staticmethod
-    def forget(state_dir: Path, shown: Mapping[str, tuple[str, str]]) -> None:
-        """Begin anew, before the first worker starts: all serve what is *shown*, by name: version, over."""
-        database = _open(state_dir)
-        try:
-            with database.changing() as connection:
-                for table in ("peers", "open_changes", "answers", "overrides"):
-                    connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
-                rows = [(name, version, over) for name, (version, over) in shown.items()]
-                connection.executemany("INSERT INTO overrides VALUES (?, ?, 1, ?)", rows)
-        finally:
-            database.close()
+    def forget(self) -> None:
+        """Begin anew: nobody else serves."""
+        with self._database.changing() as connection:
+            for table in _TABLES:
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+
+    def show(self, shown: Mapping[str, tuple[str, str]]) -> None:
+        """Those who come are to serve what is *shown* in the pipelines directory, by name: version, over."""
+        rows = [(name, version, over) for name, (version, over) in shown.items()]
+        with self._database.changing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO overrides VALUES (?, ?, 1, ?)", rows)
 
     @staticmethod
     def bury(state_dir: Path, pid: int) -> None:
@@ -93,6 +102,7 @@ class Shared:
         try:
             with database.changing() as connection:
                 connection.execute("DELETE FROM peers WHERE pid = ?", (pid,))
+                connection.execute("DELETE FROM uses WHERE pid = ?", (pid,))
                 connection.execute("DELETE FROM open_changes WHERE pid = ?", (pid,))
                 connection.execute("DELETE FROM answers WHERE serial NOT IN (SELECT serial FROM open_changes)")
         finally:
@@ -130,6 +140,8 @@ class Shared:
 
     def changes(self) -> list[Change]:
         """All that a living worker makes."""
+        others = self._database.rows("SELECT pid FROM peers WHERE pid != ?", (os.getpid(),))
+        self.poll_s = POLL_S if any(is_alive(pid) for (pid,) in others) else ALONE_POLL_S
         rows = self._database.rows(
             "SELECT serial, name, pid, phase, version, is_shown FROM open_changes ORDER BY serial"
         )
@@ -194,26 +206,10 @@ class Shared:
 
     def close(self) -> None:
         """Close the database."""
+        with suppress(OSError):  # what a process has used that has ended counts for nothing
+            self.uses.end()
         self._watcher.close()
         self._database.close()
-
-
-def is_gone_worker(pid: int) -> bool:
-    """Whether the worker of that process id has ended; a new one that got its id is another."""
-    return pid == os.getpid() or not is_alive(pid)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of that id exists."""
-    if os.name == "nt":  # there, signal 0 would end the process
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _missing(connection: sqlite3.Connection, serial: int, state: State) -> Missing:
@@ -228,4 +224,5 @@ def _missing(connection: sqlite3.Connection, serial: int, state: State) -> Missi
 
 
 def _open(state_dir: Path) -> Database:
-    return Database(partial(open_database, state_dir / "state.db", _SCHEMA, is_durable=False), state_failed)
+    opening = partial(open_database, state_dir / "state.db", _SCHEMA + uses.SCHEMA, is_durable=False)
+    return Database(opening, state_failed)

@@ -64,11 +64,10 @@ class Database:
             return connection.execute(statement, values).fetchall()
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if there is one, for good."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
-                self._connection = None
 
 
 class Watcher:
