@@ -109,7 +109,7 @@ async def keys_kill(rounds: int, chance: random.Random) -> str:
             making = [asyncio.ensure_future(house.post("/keys", body)) for body in bodies]
             asked = chance.sample(sorted(works.keys() - revoked), min(2, len(works.keys() - revoked)))
             revoking = {key_id: asyncio.ensure_future(house.delete(f"/keys/{key_id}")) for key_id in asked}
-            await asyncio.sleep(chance.uniform(0.0, 0.1))
+            await asyncio.sleep(chance.uniform(0.0, 0.3))
             house.kill()
             for made in await asyncio.gather(*making):
                 if made is not None:
