@@ -7,6 +7,10 @@ UV := $(CACHE)/uv/bin/uv
 export UV_PYTHON_DOWNLOADS := never
 export UV_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 
+# Some environments say that Python should not keep what it has compiled: then every server that a test starts would
+# compile all its libraries again, which takes longer than all else that it does at its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check setup lint types unit docs lock bench clean
 
 demo: setup
@@ -36,7 +40,7 @@ types: setup
 	.venv/bin/mypy
 
 unit: setup
-	.venv/bin/pytest -n 2
+	.venv/bin/pytest -n 2 --dist worksteal
 
 lock: $(UV)
 	$(UV) lock --upgrade

@@ -123,6 +123,10 @@ class House:
         """Undeploy it; None when no answer came."""
         return await self._change(None, f"/undeploy/{NAME}", None)
 
+    async def rollback(self, version: Version) -> httpx.Response | None:
+        """Go back to *version*, the one before what is live; None when no answer came."""
+        return await self._change(version, f"/rollback/{NAME}", {})
+
     async def _change(self, version: Version, path: str, body: object) -> httpx.Response | None:
         span = self.truth.begin(version)
         answer = await self.post(path, body)
@@ -142,12 +146,21 @@ class House:
         except httpx.TransportError:
             return None
 
-    async def get(self, path: str) -> httpx.Response:
-        """What it answers."""
-        async with httpx.AsyncClient(verify=False, timeout=60) as web:
+    async def delete(self, path: str) -> httpx.Response | None:
+        """What it answers; None when the connection breaks."""
+        try:
+            async with httpx.AsyncClient(verify=False, timeout=120) as web:
+                return await web.delete(self.url + path)
+        except httpx.TransportError:
+            return None
+
+    async def get(self, path: str, key: str | None = None) -> httpx.Response:
+        """What it answers, to the holder of *key*."""
+        headers = {"x-api-key": key} if key is not None else {}
+        async with httpx.AsyncClient(verify=False, timeout=60, headers=headers) as web:
             return await web.get(self.url + path)
 
-    async def agreed(self, calls: int = 24, within_s: float = 20.0) -> Version:
+    async def agreed(self, calls: int = 24, within_s: float = 60.0) -> Version:
         """The version that all workers serve, once they do; it must be one that may be live."""
         deadline = time.monotonic() + within_s
         while True:

@@ -70,6 +70,7 @@ class Program:
 def running(directory: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Program]:
     """``python ARGUMENTS`` in *directory*, killed at the end of the block when it still runs."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HAYHOOKS_")}
+    clean.pop("PYTHONDONTWRITEBYTECODE", None)  # or it compiles all its libraries again, every time
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=directory,

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hayhooks import settings as settings_module
 from hayhooks._version import __version__
 from hayhooks.core.access import Access
+from hayhooks.core.aio import in_thread
 from hayhooks.core.deployment import Limits
 from hayhooks.core.load import Load, LoadLimits
 from hayhooks.core.quotas import Quotas
@@ -37,9 +38,10 @@ from hayhooks.server.tally import Tallies, Tally
 from hayhooks.server.tokens import tokens_of
 from hayhooks.server.turns import WorkerTurns
 from hayhooks.settings import AppSettings
-from hayhooks.store.followed import FollowedStore
 from hayhooks.store.kept_files import DiskFiles
 from hayhooks.store.keys import SQLiteKeys
+from hayhooks.store.presence import Presence
+from hayhooks.store.processes import is_gone_worker
 from hayhooks.store.shared import Shared
 from hayhooks.store.shared_store import SharedStore
 from hayhooks.surfaces import health
@@ -61,10 +63,10 @@ def create_app(settings: AppSettings | None = None) -> FastAPI:
 class HayhooksApp(FastAPI):
     """FastAPI with our dispatch between the user's middleware and the user's routes.
 
-    *serves* says which surfaces it has; what is deployed, and how it is run, is the same with all of them. *is_shared*
-    says that other processes serve the same directories and must be followed; *tally* counts this one's runs among
-    theirs. With *listens_early* the lifespan begins before what is deployed at start has been built; ``life.start`` is
-    the task that does it.
+    *serves* says which surfaces it has; what is deployed, and how it is run, is the same with all of them. Other apps
+    that serve the same directories are followed, and follow. *is_worker* says that the process which has started this
+    one has done what is done once for all workers; *tally* counts this one's runs among theirs. With *listens_early*
+    the lifespan begins before what is deployed at start has been built; ``life.start`` is the task that does it.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class HayhooksApp(FastAPI):
         settings: AppSettings,
         *,
         serves: Serves = "all",
-        is_shared: bool = False,
+        is_worker: bool = False,
         listens_early: bool = False,
         tally: Tally | None = None,
     ) -> None:
@@ -81,7 +83,7 @@ class HayhooksApp(FastAPI):
         )
         self.hayhooks_settings = settings
         self.serves = serves
-        self.is_shared = is_shared
+        self.is_worker = is_worker
         self.listens_early = listens_early
         self.life = Life()
         self.tally = tally or Tally(Tallies(1), 0)
@@ -206,17 +208,13 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     _extend_python_path(settings)
     directory = state_directory(settings)
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
-    count, only = settings.kept_versions, settings.only
-    reconciler = canary_reconciler = turns = None
-    store: FollowedStore
-    if app.is_shared:
-        shared = Shared(directory)
-        store = following = SharedStore(*where, shared, kept_versions=count, only=only)
-        reconciler = Reconciler(following, shared)
-        canary_reconciler = CanaryReconciler(following, directory)
-        turns = WorkerTurns(following, shared, reconciler.catch_up, settings.worker_timeout_s)
-    else:
-        store = FollowedStore(*where, kept_versions=count, only=only)
+    presence = await in_thread(Presence, directory)
+    is_first = presence.is_first
+    shared = Shared(directory)
+    store = SharedStore(*where, shared, kept_versions=settings.kept_versions, only=settings.only, presence=presence)
+    reconciler = Reconciler(store, shared)
+    canary_reconciler = CanaryReconciler(store, directory)
+    turns = WorkerTurns(store, shared, reconciler.catch_up, settings.worker_timeout_s)
     log_run = run_listener(settings)
 
     def on_run_end(run: Run, error: BaseException | None) -> None:
@@ -246,12 +244,12 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         on_run_end=on_run_end,
         on_error=log_error,
         peers=turns,
-        on_canary_change=canary_reconciler.settle if canary_reconciler is not None else None,
+        on_canary_change=canary_reconciler.settle,
         on_canary_end=log_outcome,
     )
     admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
-    # Of several processes only the first makes an admin key: it is shown once.
-    keys = SQLiteKeys(directory / "state.db") if app.is_shared else open_keys(directory, settings)
+    # Of several workers none makes an admin key: it is shown once.
+    keys = SQLiteKeys(directory / "state.db") if app.is_worker else open_keys(directory, settings)
     callers = Identities(keys, admin_key, tokens_of(settings))
     listens_beyond = not is_loopback(settings.host)
     guard = Guard(
@@ -267,6 +265,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     async with AsyncExitStack() as stack:
+        stack.callback(presence.close)
         stack.callback(store.close)
         stack.callback(files.close)
         stack.callback(keys.close)
@@ -282,7 +281,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             check_store=store.check,
             phase=lambda: app.life.phase,
             workers=lambda with_each: app.tally.status(runtime, with_each=with_each),
-            is_shared=app.is_shared,
+            is_worker=app.is_worker,
+            is_gone=(lambda _: True) if is_first else is_gone_worker,
             title=app.title,
         )
         doors = await open_doors(parts, stack)
@@ -292,21 +292,22 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
             begin_reloading = await stack.enter_async_context(watching)
         app.open(runtime, callers, doors)
 
+        # What follows others ends first, and not before it has begun: the server may be stopped while it starts.
+        following = await stack.enter_async_context(AsyncExitStack())
+
         async def start() -> None:
             await runtime.start(settings.startup_deploy_workers)
-            if reconciler is not None:
-                await stack.enter_async_context(reconciler.following(runtime))
-            if canary_reconciler is not None:
-                await stack.enter_async_context(canary_reconciler.following(runtime))
+            await following.enter_async_context(reconciler.following(runtime, turns))
+            await following.enter_async_context(canary_reconciler.following(runtime))
             if begin_reloading is not None:
                 begin_reloading()
-            await stack.enter_async_context(app.tally.showing(runtime))
+            await following.enter_async_context(app.tally.showing(runtime))
             app.be_ready()
             log.info("Serving {} deployments from {}", len(runtime.deployments), settings.pipelines_dir)
             for reason in health.not_live(settings.require, runtime.live, runtime.failures):
                 log.warning("Not ready: {}", reason)
 
-        if app.listens_early and not app.is_shared:  # what follows other workers is on the stack, and ends first
+        if app.listens_early:
             app.life.start = asyncio.ensure_future(start())
             stack.push_async_callback(_finish, app.life.start, runtime)
         else:

@@ -2,19 +2,19 @@
 
 import asyncio
 import os
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from hayhooks.core.aio import in_thread
 from hayhooks.core.canary import Canary, Outcome
 from hayhooks.core.runtime import Runtime
 from hayhooks.core.store import FoundCanary
-from hayhooks.server.reconcile import POLL_S
-from hayhooks.store.shared import is_gone_worker
+from hayhooks.store.processes import is_gone_worker
 from hayhooks.store.shared_store import SharedStore
-from hayhooks.store.sqlite import open_database
+from hayhooks.store.sqlite import Database, open_database
+from hayhooks.store.state import state_failed
 from hayhooks.telemetry import log, log_error
 
 _WAIT_POLL_S = 0.01
@@ -36,27 +36,21 @@ class Applied:
     """Which canary each worker runs, or is building, in the state database. Thread-safe."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._lock = threading.Lock()
-        self._database = open_database(state_dir / "state.db", _SCHEMA, is_durable=False)
-        with self._lock:
-            self._database.execute("DELETE FROM canaries_applied WHERE pid = ?", (os.getpid(),))
+        opening = partial(open_database, state_dir / "state.db", _SCHEMA, is_durable=False)
+        self._database = Database(opening, state_failed)
+        self._database.rows("DELETE FROM canaries_applied WHERE pid = ?", (os.getpid(),))
 
     def set(self, name: str, state: str | None) -> None:
         """Say which canary of *name* this process runs."""
-        with self._lock:
-            row = (os.getpid(), name, state)
-            self._database.execute("INSERT OR REPLACE INTO canaries_applied VALUES (?, ?, ?)", row)
+        self._database.rows("INSERT OR REPLACE INTO canaries_applied VALUES (?, ?, ?)", (os.getpid(), name, state))
 
     def laggards(self, name: str, state: str | None) -> list[int]:
         """Other workers that live and do not run that one."""
-        with self._lock:
-            found = self._database.execute(_LAGGARDS, (name, state)).fetchall()
-        return [pid for (pid,) in found if not is_gone_worker(pid)]
+        return [pid for (pid,) in self._database.rows(_LAGGARDS, (name, state)) if not is_gone_worker(pid)]
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
 
 class CanaryReconciler:
@@ -101,19 +95,23 @@ class CanaryReconciler:
             await asyncio.sleep(_WAIT_POLL_S)
 
     async def _follow(self, runtime: Runtime) -> None:
+        told = ""
         while True:
             try:
                 counter = self._store.counter()
                 if counter != self._counter:
-                    self._counter = counter
                     self._wanted = await in_thread(self._store.running_canaries)
+                    self._counter = counter
+                    told = ""
                 on_trial = (name for name, live in runtime.live.items() if live.trial is not None)
                 for name in {*self._wanted, *self._told, *on_trial}:
                     if name in runtime.live:
                         await self._look_at(runtime, name)
             except Exception as error:  # a boundary: the next look may succeed
-                log_error("The canaries of the other workers cannot be read", error)
-            await asyncio.sleep(POLL_S)
+                if str(error) != told:
+                    told = str(error)
+                    log_error("The canaries of other processes cannot be read", error)
+            await asyncio.sleep(self._store.poll_s)
 
     async def _look_at(self, runtime: Runtime, name: str) -> None:
         """Begin to change what is not as it should be; else say how it is.

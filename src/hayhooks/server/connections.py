@@ -43,6 +43,7 @@ class Connections:
         self.load = load
         self.now = 0.0  # seconds of the loop's clock when the last round began
         self.open: set[Connection] = set()
+        self.is_draining = False  # the server stops: each connection carries one more answer, which says so
         self._timer: asyncio.TimerHandle | None = None
 
     def __call__(
@@ -186,6 +187,8 @@ class Connection(HttpToolsProtocol):
         if self._load.is_shedding and self._shed():
             return
         super().on_headers_complete()
+        if self._all.is_draining and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def _shed(self) -> bool:
         """Refuse a run that the overloaded process cannot take, at a fraction of what any other answer costs."""

@@ -32,7 +32,8 @@ class Parts:
     check_store: Callable[[], None]  # blocks, raises OSError
     phase: Callable[[], Phase]
     workers: Callable[[bool], dict[str, Any]]  # what the server's processes are doing
-    is_shared: bool  # with other processes of this server
+    is_worker: bool  # one of several, any of which may get the next request of a client
+    is_gone: Callable[[int], bool]  # whether the process of that id, which served the same, has ended
     title: str  # of the app
 
 

@@ -8,7 +8,7 @@ from uvicorn.server import ServerState
 from hayhooks.core.runtime import Runtime
 from hayhooks.telemetry import log
 
-# A caller that has just been answered may be sending its next request: it is told that the server stops.
+# A caller that has just connected or been answered may be sending a request: it is served, as the last one there.
 LINGER_S = 1.0
 _END_S = 2.0  # for runs that were ended to say so to their callers
 _LEAVE_S = 1.0  # for what does not even react to that, and then for callers to read the last bytes
@@ -19,18 +19,23 @@ _LOOK_S = 0.02
 async def drain(state: ServerState, runtime: Runtime | None, timeout_s: float) -> None:
     """Return when all connections are closed, at the latest ``timeout_s + ENDING_S`` seconds from now.
 
-    The door for runs is closed already. Runs that have not ended after *timeout_s* are ended; their protocols say so.
+    No connection is accepted any more. Runs may begin for a moment, for what was on its way. Those that have not ended
+    after *timeout_s* are ended; their protocols say so.
     """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     while state.connections or state.tasks:
         now_s = loop.time()
+        if runtime is not None and now_s >= began_s + min(LINGER_S, timeout_s):
+            runtime.close_door()
         for connection in list(state.connections):
-            if _is_busy(connection) or now_s >= began_s + LINGER_S or not _is_recent(connection, now_s):
+            if _may_go(connection, now_s, began_s):
                 connection.shutdown()  # at once, or when it has been answered
         if now_s >= began_s + timeout_s and (state.tasks or now_s >= began_s + LINGER_S):
             break
         await asyncio.sleep(_LOOK_S)
+    if runtime is not None:
+        runtime.close_door()
     if state.tasks:
         log.warning("{} requests did not end in {:g} s and are ended", len(state.tasks), timeout_s)
         if runtime is not None:
@@ -49,13 +54,14 @@ async def drain(state: ServerState, runtime: Runtime | None, timeout_s: float) -
         await asyncio.sleep(_LOOK_S)
 
 
-def _is_busy(connection: Any) -> bool:
-    """Whether a request is being answered; always, for what is not HTTP."""
+def _may_go(connection: Any, now_s: float, began_s: float) -> bool:
+    """Whether nothing more is to be expected there, or its caller can still be told that nothing more comes."""
     cycle = getattr(connection, "cycle", connection)
-    return cycle is not None and not getattr(cycle, "response_complete", False)
-
-
-def _is_recent(connection: Any, now_s: float) -> bool:
-    """Whether it was opened, or last answered, a moment ago."""
+    if cycle is connection:  # it is not HTTP
+        return True
+    if cycle is not None and not getattr(cycle, "response_complete", False):
+        # An answer that has begun has not said that it is the last one; the next may be asked for at its end.
+        return not getattr(cycle, "response_started", False)
     timer = getattr(connection, "timeout_keep_alive_task", None)
-    return timer is None or timer.when() - connection.timeout_keep_alive > now_s - LINGER_S
+    since_s = began_s if timer is None else timer.when() - connection.timeout_keep_alive
+    return bool(now_s >= since_s + LINGER_S)

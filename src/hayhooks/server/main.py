@@ -22,7 +22,7 @@ from hayhooks.server.doors import Serves
 from hayhooks.server.drain import ENDING_S, drain
 from hayhooks.server.extras import ExtraNotInstalled, require_packages
 from hayhooks.server.open_files import connections_within, raise_limit
-from hayhooks.server.sockets import CannotListen, bind, cannot_listen
+from hayhooks.server.sockets import CannotListen, bind, cannot_listen, waiting_in
 from hayhooks.settings import AppSettings, InvalidSettings
 from hayhooks.telemetry import configure_logging, flush_logs, log
 
@@ -227,15 +227,18 @@ class ListeningServer(uvicorn.Server):
         return is_over and not (self.should_exit and time.monotonic() < self._drains_at_s)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no new calls, let those under way finish for a while, end the rest, close everything."""
+        """Accept no more connections, let calls under way finish for a while, end the rest, close everything."""
+        listening = [sock.dup() for server in self.servers for sock in server.sockets]
         for server in self.servers:
             server.close()
         for sock in sockets or []:
             sock.close()
-        runtime = self._app.runtime
-        if runtime is not None:
-            runtime.close_door()
-        await drain(self.server_state, runtime, float(self.config.timeout_graceful_shutdown or 0))
+        protocol = self.config.http_protocol_class
+        if isinstance(protocol, Connections):
+            protocol.is_draining = True
+        for connection in waiting_in(listening):
+            await asyncio.get_running_loop().connect_accepted_socket(self._connected, connection)
+        await drain(self.server_state, self._app.runtime, float(self.config.timeout_graceful_shutdown or 0))
         await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -252,6 +255,12 @@ class ListeningServer(uvicorn.Server):
         self._drains_at_s = time.monotonic() + self._drain_delay_s
         self._app.life.phase = "draining"
         self.should_exit = True
+
+    def _connected(self) -> asyncio.BaseProtocol:
+        """What uvicorn makes of a connection."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def _on_start(self, start: "asyncio.Task[None]") -> None:
         error = None if start.cancelled() else start.exception()

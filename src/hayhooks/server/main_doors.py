@@ -15,7 +15,6 @@ from hayhooks.server.extras import EXTRAS
 from hayhooks.server.shared_doors import health_door, status_doors
 from hayhooks.settings import AppSettings
 from hayhooks.store.responses import SQLiteResponses
-from hayhooks.store.shared import is_gone_worker
 from hayhooks.surfaces import admin, canary, health, rest
 from hayhooks.surfaces import keys as keys_surface
 from hayhooks.surfaces._http import refuse
@@ -36,9 +35,8 @@ async def everything(parts: Parts, stack: AsyncExitStack) -> Doors:
     keys_handlers = await enter(keys_surface.serve(parts.keys, options, log_key))
     responses = response_store(parts.directory, settings)
     stack.callback(responses.close)
-    is_gone = is_gone_worker if parts.is_shared else (lambda _: True)
     finish_s = min(settings.graceful_shutdown_timeout, _FINISH_S)
-    kept = openai.Kept(responses, is_gone, parts.is_shared, finish_s)
+    kept = openai.Kept(responses, parts.is_gone, finish_s)
     openai_handlers = await enter(openai.serve(runtime, options, kept, parts.files, guard.check_kept))
     refuse_rest, refuse_openai = refuse(options), openai.refuse(options)
     docs = Door(docs_app(title=parts.title), refuse_rest)

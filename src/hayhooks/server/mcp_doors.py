@@ -70,7 +70,7 @@ def _serving(parts: Parts, *, serves_sse: bool) -> Callable[[], AbstractAsyncCon
     async def serving() -> AsyncIterator[ASGIApp]:
         async with AsyncExitStack() as stack:
             sessions = Sessions(secret)
-            if parts.is_shared:
+            if parts.is_worker:
                 sessions = await stack.enter_async_context(shared_sessions(secret, parts.directory))
             yield await stack.enter_async_context(
                 surface.serve(

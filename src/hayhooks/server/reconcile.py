@@ -1,6 +1,6 @@
-"""One worker among several: it builds what another proposes, and serves what the records say.
+"""One process among several: it builds what another proposes, and serves what the records say.
 
-Nothing is sent from worker to worker. A counter of SQLite's says that somebody has written, and reading it costs
+Nothing is sent from one to another. A counter of SQLite's says that somebody has written, and reading it costs
 microseconds (https://www.sqlite.org/pragma.html#pragma_data_version).
 """
 
@@ -15,13 +15,13 @@ from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import Bundle
 from hayhooks.core.deployment import Deployment
 from hayhooks.core.errors import HayhooksError
+from hayhooks.core.peers import Peers
 from hayhooks.core.runtime import Runtime
 from hayhooks.core.store import Cause
 from hayhooks.store.shared import Change, Phase, Shared, State
 from hayhooks.store.shared_store import SharedStore, Target
 from hayhooks.telemetry import log, log_error
 
-POLL_S = 0.05
 _BUSY_POLL_S = 0.01  # while a change is under way: the others wait for this worker
 _JOIN_S = 60.0
 _ANSWER_AGAIN_S = 1.0
@@ -45,12 +45,11 @@ class Reconciler:
         self._store = store
         self._shared = shared
         self._counter = -1
-        # What was there before this worker looked for what to serve: later changes differ from it.
-        self._known: dict[str, Target] = store.targets_found()
+        self._known: dict[str, Target] = {}
         self._runtime: Runtime | None = None
         self._looking = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._retrying: set[asyncio.Task[None]] = set()
+        self._loose: set[asyncio.Task[None]] = set()  # may end at any moment
         self._applying: dict[str, asyncio.Task[None]] = {}
         self._open: dict[int, Change] = {}
         self._answering: set[tuple[int, Phase]] = set()
@@ -58,12 +57,13 @@ class Reconciler:
         self._behind: dict[str, str] = {}  # what could not be taken over, and why
 
     @asynccontextmanager
-    async def following(self, runtime: Runtime) -> AsyncIterator[None]:
-        """Follow inside the block; changes by other workers wait for this one.
+    async def following(self, runtime: Runtime, peers: Peers) -> AsyncIterator[None]:
+        """Follow inside the block, after the store has found what to serve; changes by others wait for this process.
 
-        It begins with what has changed while this worker started.
+        It begins with what has changed while this process started.
         """
         self._runtime = runtime
+        self._known = self._store.found
         await self._look()
         await self._settled()
         await self._join()
@@ -72,6 +72,7 @@ class Reconciler:
             await self._look()
             await self._settled()
             await self._spread(runtime)
+            self._let_go(self._finish(peers))
             yield
         finally:
             await self._leave(following)
@@ -83,7 +84,7 @@ class Reconciler:
             await asyncio.wait([self._applying[name]])
 
     async def _leave(self, following: "asyncio.Task[None]") -> None:
-        for task in (following, *self._retrying):
+        for task in (following, *self._loose):
             task.cancel()
         try:
             await in_thread(self._shared.leave)
@@ -119,17 +120,30 @@ class Reconciler:
             except Exception as error:  # a boundary: the rest is right
                 log_error(f"{name!r} was edited since the other workers started, and they cannot serve it", error)
 
+    async def _finish(self, peers: Peers) -> None:
+        """Show in the pipelines directory what another process was killed before it could."""
+        try:
+            for name in await in_thread(self._store.unfinished):
+                async with peers.turn(name):
+                    await in_thread(self._store.finish, name)
+        except Exception as error:  # a boundary: it is served all the same
+            log_error("The pipelines directory does not show all that is served", error)
+
     async def _follow(self) -> None:
+        told = ""
         while True:
-            await asyncio.sleep(_BUSY_POLL_S if self._open else POLL_S)
+            await asyncio.sleep(_BUSY_POLL_S if self._open else self._store.poll_s)
             try:
                 counter = self._shared.counter()
                 if counter != self._counter:
                     self._counter = counter
                     await self._look()
+                    told = ""
             except Exception as error:  # a boundary: the next look may succeed
                 self._counter = -1
-                log_error("The state of the other workers cannot be read", error)
+                if str(error) != told:  # once, not many times a second
+                    told = str(error)
+                    log_error("What other processes have changed cannot be read", error)
 
     async def _look(self) -> None:
         async with self._looking:
@@ -166,9 +180,7 @@ class Reconciler:
         if before is not None:
             await asyncio.wait([before])
         if not await self._is_taken_over(name, built):
-            retrying = asyncio.ensure_future(self._retry(name, self._known.get(name)))
-            self._retrying.add(retrying)
-            retrying.add_done_callback(self._retrying.discard)
+            self._let_go(self._retry(name, self._known.get(name)))
 
     async def _is_taken_over(self, name: str, built: _Built | None = None) -> bool:
         assert self._runtime is not None
@@ -255,6 +267,11 @@ class Reconciler:
     async def _settled(self) -> None:
         if self._applying:
             await asyncio.wait(list(self._applying.values()))
+
+    def _let_go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._loose.add(task)
+        task.add_done_callback(self._loose.discard)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.ensure_future(work)

@@ -45,6 +45,24 @@ def cannot_listen(host: str, port: int, error: OSError) -> CannotListen:
     return CannotListen(f"Cannot listen on {host}:{port}: {what}.")
 
 
+def waiting_in(listening: Sequence[socket.socket]) -> list[socket.socket]:
+    """Connections that wait to be accepted; *listening* is closed.
+
+    To their callers they are established: closing alone would reset them, without a word.
+    """
+    waiting = []
+    for sock in listening:
+        sock.setblocking(False)
+        try:
+            while True:
+                connection, _ = sock.accept()
+                connection.setblocking(False)
+                waiting.append(connection)
+        except OSError:  # there are no more
+            sock.close()
+    return waiting
+
+
 def _bind_all(addresses: Sequence[tuple[int, tuple[object, ...]]], port: int) -> list[socket.socket]:
     bound: list[socket.socket] = []
     failed: OSError | None = None

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import sqlite3
 import sys
 import threading
 import time
@@ -24,9 +23,10 @@ from hayhooks.server.main_doors import response_store
 from hayhooks.server.state_directory import state_directory
 from hayhooks.server.tally import Tallies, Tally
 from hayhooks.settings import AppSettings
-from hayhooks.store.followed import FollowedStore
+from hayhooks.store.presence import Presence
+from hayhooks.store.processes import is_gone_worker
 from hayhooks.store.shared import Shared
-from hayhooks.store.shared_store import forget_workers
+from hayhooks.store.shared_store import SharedStore
 from hayhooks.surfaces.openai.responses_state import fail_orphans
 from hayhooks.telemetry import log, log_error
 
@@ -45,17 +45,23 @@ def run_workers(given: dict[str, Any], settings: AppSettings, sockets: Sequence[
     os.environ["HAYHOOKS_STATE_DIR"] = str(directory)
     # Once, not in every worker: what a crash has interrupted is finished, what it left is removed.
     where = (Path(settings.pipelines_dir), directory, settings.files_to_ignore_patterns, log_error)
-    store = FollowedStore(*where, kept_versions=settings.kept_versions, only=settings.only)
-    forget_workers(store, directory)
+    presence = Presence(directory)
+    is_first = presence.is_first
+    store = SharedStore(
+        *where, Shared(directory), kept_versions=settings.kept_versions, only=settings.only, presence=presence
+    )
+    store.find()
     store.close()
     open_keys(directory, settings).close()
     responses = response_store(directory, settings)
     try:
-        fail_orphans(responses, lambda _: True)
+        fail_orphans(responses, (lambda _: True) if is_first else is_gone_worker)
     except OSError as error:
         log_error("What was said before cannot be read", error)
     responses.close()
-    return _Supervisor(given, settings, sockets, count, directory).run()
+    code = _Supervisor(given, settings, sockets, count, directory).run()
+    presence.close()
+    return code
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +171,7 @@ class _Supervisor:
         self._tallies.bury(worker.number)
         try:
             Shared.bury(self._state_dir, worker.process.pid or 0)
-        except (OSError, sqlite3.Error) as error:  # the others see for themselves that it is gone
+        except OSError as error:  # the others see for themselves that it is gone
             log_error("It cannot be written down that a worker has died", error)
 
     def _on_signals(self, numbers: bytes) -> None:
@@ -208,7 +214,7 @@ def work(
     """One worker: the target of its process."""
     threading.Thread(target=_end_with, args=(parent_life,), daemon=True).start()
     settings = prepare(given)
-    app = HayhooksApp(settings, is_shared=True, tally=Tally(tallies, number))
+    app = HayhooksApp(settings, is_worker=True, tally=Tally(tallies, number))
     sys.exit(run_server(app, settings, sockets, partial(tell_ready.send, True), is_worker=True))
 
 

@@ -33,6 +33,7 @@ from hayhooks.store.canaries import CanaryTables
 from hayhooks.store.files import temporary_tree
 from hayhooks.store.shown import PipelinesDirectory
 from hayhooks.store.state import Record, State
+from hayhooks.store.uses import Uses
 from hayhooks.store.versions import Versions
 
 MAX_GONE_NAMES = 100  # undeployed names of which versions and history are kept
@@ -47,10 +48,10 @@ class DiskStore:
 
     Files that the server did not write are never changed or removed. A version is safe in the state directory before
     it is shown in the pipelines directory; *on_error* is told when showing it fails, as in a read-only directory. Of
-    each name *kept_versions* are kept, besides those in use.
+    each name *kept_versions* are kept, besides those in use: by this process or, as *uses* tells, by others.
     """
 
-    _grace_s: float = 0  # nobody else makes versions live in this state directory
+    _is_alone = True  # what is found undone was interrupted by a crash; nobody is doing it
 
     def __init__(
         self,
@@ -62,11 +63,12 @@ class DiskStore:
         kept_versions: int = KEPT_VERSIONS,
         max_gone_names: int = MAX_GONE_NAMES,
         only: str = "",
+        uses: Uses | None = None,
     ) -> None:
         self._kept_versions = kept_versions
         self._max_gone_names = max_gone_names
         self._shown = PipelinesDirectory(pipelines_dir.absolute(), ignore, only)
-        self._versions = Versions(state_dir.absolute() / "versions", self._grace_s)
+        self._versions = Versions(state_dir.absolute() / "versions", uses)
         self._on_error = on_error or (lambda _what, _error: None)
         self._shown.path.mkdir(parents=True, exist_ok=True)
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -87,9 +89,13 @@ class DiskStore:
                 found.append(Found(name, error=StoreFailed(f"Its files cannot be read: {error}")))
             else:
                 if bundle is not None:
-                    self._versions.use(bundle.name, bundle.version)
                     found.append(Found(name, bundle))
         found = self._with_canaries(found)
+        bundles = [item.bundle for item in found] + [item.canary.bundle for item in found if item.canary is not None]
+        try:
+            self._versions.use([(bundle.name, bundle.version) for bundle in bundles if bundle is not None])
+        except OSError as error:  # what is recorded is not dropped in any case
+            self._on_error("The other processes cannot be told which versions this one uses", error)
         self._forget_gone()
         for name in self._versions.names():  # some were never live
             self._prune(name)
@@ -101,8 +107,8 @@ class DiskStore:
         Raises:
             StoreFailed: The disk is full or refuses.
         """
-        self._versions.use(bundle.name, bundle.version)  # first: what is in use is not pruned while it is written
         try:
+            self._versions.use([(bundle.name, bundle.version)])  # first: not to be pruned while it is written
             if bundle.directory is None:
                 self._versions.keep(bundle)
         except OSError as error:
@@ -277,7 +283,6 @@ class DiskStore:
         for item in found:
             canary = valid.get(item.name)
             if canary is not None and item.bundle is not None and self._is_stable(canary.canary, item.bundle):
-                self._versions.use(item.name, canary.bundle.version)
                 del running[item.name]
                 item = replace(item, canary=canary)
             with_canaries.append(item)
@@ -308,25 +313,33 @@ class DiskStore:
         if record is None:
             return self._shown.read(name, path) if path else None
         if record.state == "undeployed":
-            self._clear(record)
+            if self._is_alone:
+                self._clear(record)
             return None
         assert record.version is not None
         stored = self._versions.get(name, record.version)
         if not record.is_synced:
             if stored is not None:
-                self._show(record, stored.files)
+                if self._is_alone:
+                    self._show(record, stored.files)
                 return stored
-            self._state.forget(name)
+            self._forget(name)
             return self._shown.read(name, path) if path else None
         if path is None:
-            if record.shown is None and stored is not None:
-                return stored  # it could not be shown, or lies beside files of the user's that are no deployment
-            self._state.forget(name)  # somebody removed it while no server was looking
+            # It could not be shown, or lies beside files of the user's that are no deployment; or others serve it.
+            if stored is not None and (record.shown is None or not self._is_alone):
+                return stored
+            self._forget(name)  # somebody removed it while no server was looking
             return None
         shown = self._shown.read(name, path)
         if record.is_users and shown.version == record.version:
             return shown  # the user's own directory, to which somebody has rolled back
         return stored if stored is not None and shown.version == record.shown else shown
+
+    def _forget(self, name: str) -> None:
+        """What is recorded means nothing any more. Others may have changed it since it was read."""
+        if self._is_alone:
+            self._state.forget(name)
 
     def _prune(self, name: str) -> None:
         """Keep the newest versions that were live, the one that is recorded, its canary, and what is in use."""
@@ -334,11 +347,10 @@ class DiskStore:
             record = self._state.get(name)
             newest = versions_in(self._state.history(name))[: self._kept_versions]
             canary = self._canaries.version_of(name)
+            wanted = (record.version if record else None, canary)
+            self._versions.prune(name, {*newest, *(version for version in wanted if version)})
         except OSError as error:  # nothing is dropped by guesswork
             self._on_error(f"Old versions of {name!r} cannot be dropped", error)
-            return
-        wanted = (record.version if record else None, canary)
-        self._versions.prune(name, {*newest, *(version for version in wanted if version)})
 
     def _forget_gone(self) -> None:
         """Of names that are gone, keep versions and history of the newest only."""

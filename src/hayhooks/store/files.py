@@ -5,12 +5,16 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-_DRAFT = re.compile(r"\.(.*)\.[0-9a-f]{32}\.tmp", re.DOTALL)
+from hayhooks.store.processes import is_alive
+
+# Earlier releases did not say which process writes it.
+_DRAFT = re.compile(r"\.(?P<name>.*?)(?:\.p(?P<pid>\d+))?\.[0-9a-f]{32}\.tmp", re.DOTALL)
 _DRAFT_NAME_CHARS = 50  # at most 200 bytes of a name's 255
+_own_drafts: set[str] = set()  # that are being written; what else has this process's id is of an earlier one
 
 
 def write_tree(files: Mapping[str, bytes], target: Path) -> None:
@@ -20,8 +24,7 @@ def write_tree(files: Mapping[str, bytes], target: Path) -> None:
         OSError: Nothing is left behind then.
     """
     _make_directory(target.parent)
-    draft = _draft_of(target)
-    try:
+    with _draft_of(target) as draft:
         directories = {draft}
         for path, content in files.items():
             file = draft / path
@@ -33,9 +36,18 @@ def write_tree(files: Mapping[str, bytes], target: Path) -> None:
             sync_directory(directory)
         draft.replace(target)
         sync_directory(target.parent)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+
+
+@contextmanager
+def removing_trees() -> Iterator[Callable[[Path], None]]:
+    """Inside the block, put trees out of the way, in one step each; their bytes are removed after it."""
+    with ExitStack() as stack:
+
+        def put_away(tree: Path) -> None:
+            with suppress(OSError):  # it is gone
+                tree.rename(stack.enter_context(_draft_of(tree)))
+
+        yield put_away
 
 
 @contextmanager
@@ -52,28 +64,22 @@ def temporary_tree(files: Mapping[str, bytes]) -> Iterator[Path]:
 def replace_file(file: Path, content: bytes) -> None:
     """Put *content* at *file* in one step, on disk when this returns."""
     _make_directory(file.parent)
-    draft = _draft_of(file)
-    try:
+    with _draft_of(file) as draft:
         _write_durably(draft, content)
         draft.replace(file)
         sync_directory(file.parent)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
-def remove_drafts(target: Path) -> None:
-    """Remove what a crash left of earlier attempts to write *target*."""
-    if not target.parent.is_dir():
+def remove_drafts(directory: Path, name: str | None = None) -> None:
+    """Remove what crashes left in *directory* of attempts to write *name*, or anything."""
+    if not directory.is_dir():
         return
-    for path in list(target.parent.iterdir()):
+    for path in list(directory.iterdir()):
         draft = _DRAFT.fullmatch(path.name)
-        if draft is None or draft[1] != target.name[:_DRAFT_NAME_CHARS]:
+        if draft is None or (name is not None and draft["name"] != name[:_DRAFT_NAME_CHARS]):
             continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        if not _is_being_written(path.name, int(draft["pid"] or 0)):
+            _remove(path)
 
 
 def sync_directory(directory: Path) -> None:
@@ -88,8 +94,28 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def _draft_of(target: Path) -> Path:
-    return target.parent / f".{target.name[:_DRAFT_NAME_CHARS]}.{uuid.uuid4().hex}.tmp"
+@contextmanager
+def _draft_of(target: Path) -> Iterator[Path]:
+    """Where *target* is written first. What is there at the end of the block is removed."""
+    name = f".{target.name[:_DRAFT_NAME_CHARS]}.p{os.getpid()}.{uuid.uuid4().hex}.tmp"
+    draft = target.parent / name
+    _own_drafts.add(name)
+    try:
+        yield draft
+    finally:
+        _remove(draft)
+        _own_drafts.discard(name)
+
+
+def _is_being_written(name: str, pid: int) -> bool:
+    return name in _own_drafts if pid == os.getpid() else pid > 0 and is_alive(pid)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _make_directory(directory: Path) -> None:

@@ -2,10 +2,10 @@
 
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +14,7 @@ from hayhooks.core.files import KeptFile, is_file_id, new_file_id
 from hayhooks.core.principal import ANONYMOUS, Principal
 from hayhooks.store.disk import StoreFailed
 from hayhooks.store.files import sync_directory
-from hayhooks.store.sqlite import add_column, open_database
+from hayhooks.store.sqlite import Database, add_column, open_database
 
 # What no row names may still be on its way into the database of another process, though not for that long.
 ORPHAN_S = 600.0
@@ -63,12 +63,11 @@ class DiskFiles:
         self.clock = clock
         self._contents = directory.absolute() / "content"
         self._contents.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._database = open_database(directory / "files.db", _SCHEMA, upgrade=_upgrade)
+        self.database = Database(partial(open_database, directory / "files.db", _SCHEMA, upgrade=_upgrade), _failed)
         try:
             self._tidy()
         except BaseException:
-            self._database.close()
+            self.database.close()
             raise
 
     def of(self, caller: Principal) -> "FilesOf":
@@ -77,16 +76,15 @@ class DiskFiles:
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._database.close()
+        self.database.close()
 
     def path(self, file_id: str) -> Path:
         """Where its bytes are."""
         return self._contents / file_id
 
-    def require_room(self, execute: "Execute", size: int) -> None:
+    def require_room(self, size: int) -> None:
         """Raise TooLarge unless *size* bytes fit beside what there is."""
-        used = execute("SELECT COALESCE(SUM(size), 0) FROM files", ())[0][0]
+        used = self.database.rows("SELECT COALESCE(SUM(size), 0) FROM files")[0][0]
         if used + size > self._max_total_bytes:
             raise TooLarge(
                 f"There is no room for {size} bytes: all files together may have {self._max_total_bytes} bytes, "
@@ -95,45 +93,20 @@ class DiskFiles:
 
     def drop_expired(self) -> None:
         """Remove what has had its time."""
-        with self.transaction() as execute:
-            gone = execute("DELETE FROM files WHERE expires_s <= ? RETURNING file_id", (self.clock(),))
+        gone = self.database.rows("DELETE FROM files WHERE expires_s <= ? RETURNING file_id", (self.clock(),))
         for (file_id,) in gone:
             _remove(self.path(file_id))
-
-    def read(self, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> list[tuple[Any, ...]]:
-        """The rows of a statement. Raises StoreFailed."""
-        with self._lock:
-            try:
-                return self._database.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise _failed() from error
-
-    @contextmanager
-    def transaction(self) -> Iterator["Execute"]:
-        """All or nothing; on disk at the end of the block."""
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                try:
-                    yield lambda statement, values: self._database.execute(statement, values).fetchall()
-                    self._database.execute("COMMIT")
-                except BaseException:
-                    if self._database.in_transaction:
-                        self._database.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise _failed() from error
 
     def _tidy(self) -> None:
         """Remove bytes without a row and rows without bytes."""
         self.drop_expired()
         # Before the rows are read: what is listed then and has no row has none for ORPHAN_S.
         listed = {entry.name: entry.stat().st_mtime for entry in os.scandir(self._contents)}
-        with self.transaction() as execute:
-            known = {file_id for (file_id,) in execute("SELECT file_id FROM files", ())}
+        with self.database.changing() as connection:
+            known = {file_id for (file_id,) in connection.execute("SELECT file_id FROM files")}
             for file_id in known - listed.keys():
                 if not self.path(file_id).exists():
-                    execute("DELETE FROM files WHERE file_id = ?", (file_id,))
+                    connection.execute("DELETE FROM files WHERE file_id = ?", (file_id,))
         for name in listed.keys() - known:
             if self.clock() - listed[name] > ORPHAN_S:
                 _remove(self._contents / name)
@@ -172,16 +145,16 @@ class FilesOf:
             None if expires_after_s is None else int(now_s) + expires_after_s,
         )  # fmt: skip
         self._files.drop_expired()
-        self._files.require_room(self._files.read, size)  # before the disk is filled
+        self._files.require_room(size)  # before the disk is filled
         path = self._files.path(file.file_id)
         draft = path.with_name(f".{path.name}.tmp")
         try:
             _write_durably(draft, content)
             draft.replace(path)
             sync_directory(path.parent)
-            with self._files.transaction() as execute:
-                self._files.require_room(execute, size)  # others may have come first
-                execute(_INSERT, (*_row(file), self._holder))
+            with self._files.database.changing() as connection:
+                self._files.require_room(size)  # others may have come first
+                connection.execute(_INSERT, (*_row(file), self._holder))
         except BaseException as error:
             _remove(draft)
             _remove(path)
@@ -218,21 +191,17 @@ class FilesOf:
     def delete(self, file_id: str) -> None:
         """Forget it. Raises KeptFileNotFound."""
         self.get(file_id)
-        with self._files.transaction() as execute:
-            gone = execute("DELETE FROM files WHERE file_id = ? RETURNING file_id", (file_id,))
+        gone = self._files.database.rows("DELETE FROM files WHERE file_id = ? RETURNING file_id", (file_id,))
         if not gone:  # somebody was faster
             raise KeptFileNotFound(file_id)
         _remove(self._files.path(file_id))
 
     def _read(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         about = {**values, "now": self._files.clock(), "holder": self._holder}
-        return self._files.read(statement.format(whose=self._whose), about)
+        return self._files.database.rows(statement.format(whose=self._whose), about)
 
 
-Execute = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
-
-
-def _failed() -> StoreFailed:
+def _failed(_: sqlite3.Error) -> StoreFailed:
     return StoreFailed("The database of files does not work. The server's log says why.")
 
 

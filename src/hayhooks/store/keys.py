@@ -2,14 +2,14 @@
 
 import json
 import sqlite3
-import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hayhooks.core.errors import KeyNameTaken, KeyNotFound
 from hayhooks.core.keys import APIKey
 from hayhooks.store.disk import StoreFailed
-from hayhooks.store.sqlite import open_database
+from hayhooks.store.sqlite import Database, Watcher, open_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS api_keys (
@@ -39,15 +39,12 @@ class SQLiteKeys:
 
     def __init__(self, path: Path) -> None:
         self.own_changes = 0
-        self._lock = threading.Lock()
-        self._database = open_database(path, _SCHEMA)
+        self._database = Database(partial(open_database, path, _SCHEMA), _failed)
         try:
-            # The counter tells of changes by other connections only, so this one changes nothing. It waits for nobody,
-            # as it is asked on the event loop.
-            self._watcher = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None)
-        except sqlite3.Error as error:
+            self._watcher = Watcher(path)
+        except OSError:
             self._database.close()
-            raise OSError(f"The database {path} cannot be opened: {error}") from error
+            raise
 
     def counter(self) -> int:
         """Differs from before when any connection has written into the database; takes microseconds.
@@ -55,19 +52,11 @@ class SQLiteKeys:
         Raises:
             OSError: It cannot be read now.
         """
-        try:
-            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error as error:
-            raise OSError(f"The state database cannot be read: {error}") from error
+        return self._watcher.counter()
 
     def all(self) -> list[APIKey]:
         """All keys, the oldest first. Raises StoreFailed, as the methods below."""
-        with self._lock:
-            try:
-                rows = self._database.execute("SELECT * FROM api_keys ORDER BY created_s, rowid").fetchall()
-            except sqlite3.Error as error:
-                raise _failed(error) from error
-        return [_key(row) for row in rows]
+        return [_key(row) for row in self._database.rows("SELECT * FROM api_keys ORDER BY created_s, rowid")]
 
     def add(self, key: APIKey) -> None:
         """Keep *key*. Raises KeyNameTaken when one of its name works at the time of its making."""
@@ -75,25 +64,18 @@ class SQLiteKeys:
             key.id, key.name, json.dumps(sorted(key.scopes)), key.digest, key.created_s, key.created_by,
             key.expires_s, key.revoked_s, key.requests_per_minute, key.max_concurrent_runs,
         )  # fmt: skip
-        with self._lock:
-            try:
-                with self._database:
-                    self._database.execute("BEGIN IMMEDIATE")
-                    if self._database.execute(_ACTIVE_NAMED, (key.name, key.created_s)).fetchone() is not None:
-                        raise KeyNameTaken(key.name)
-                    self._database.execute("INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            except sqlite3.Error as error:
-                raise _failed(error) from error
+        with self._database.using():
+            with self._database.changing() as connection:
+                if connection.execute(_ACTIVE_NAMED, (key.name, key.created_s)).fetchone() is not None:
+                    raise KeyNameTaken(key.name)
+                connection.execute("INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             self.own_changes += 1
 
     def revoke(self, key_id: str, now_s: int) -> APIKey:
         """From now on it does not work; a second time changes nothing. Raises KeyNotFound."""
         statement = "UPDATE api_keys SET revoked_s = COALESCE(revoked_s, ?) WHERE id = ? RETURNING *"
-        with self._lock:
-            try:
-                rows = self._database.execute(statement, (now_s, key_id)).fetchall()
-            except sqlite3.Error as error:
-                raise _failed(error) from error
+        with self._database.using() as connection:
+            rows = connection.execute(statement, (now_s, key_id)).fetchall()
             self.own_changes += 1
         if not rows:
             raise KeyNotFound(key_id)
@@ -101,9 +83,8 @@ class SQLiteKeys:
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._database.close()
-            self._watcher.close()
+        self._database.close()
+        self._watcher.close()
 
 
 def _key(row: tuple[Any, ...]) -> APIKey:

@@ -1,16 +1,15 @@
 """The SQLite database of responses and conversations: its tables, its transactions, and what goes when."""
 
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from hayhooks.core.principal import ANONYMOUS
 from hayhooks.core.responses import ENDED
-from hayhooks.store.sqlite import add_column, open_database
+from hayhooks.store.sqlite import Database, add_column, open_database
 
 _HOLDER = f"TEXT NOT NULL DEFAULT '{ANONYMOUS.id}'"  # id of the caller who made it
 _SIZE = "INTEGER NOT NULL DEFAULT 0"  # bytes of what it says
@@ -94,37 +93,29 @@ class ResponseRows:
         self._max_bytes = max_bytes
         self._path = path
         self._max_age_s = max_age_s
-        self._lock = threading.RLock()
-        self._database: sqlite3.Connection | None = None
+        # A response that a power cut takes is asked for again; waiting for the disk would slow every one.
+        opening = partial(open_database, path, _SCHEMA, upgrade=_upgrade, is_durable=False, checks_references=True)
+        self._database = Database(opening, _failed, is_lazy=True)
         self._changes = 0
         self._written_bytes = 0  # since the last look
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was ever kept, so that no file need be made to look for it."""
-        return self._database is None and self._path != ":memory:" and not Path(self._path).exists()
+        return not self._database.is_open and self._path != ":memory:" and not Path(self._path).exists()
 
     def select(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a statement."""
-        with self._opened() as database:
-            return database.execute(statement, values).fetchall()
+        return self._database.rows(statement, values)
 
     def change(self, statement: str, *values: Any) -> bool:
         """Whether a statement changed anything."""
         with self.transaction() as database:
             return database.execute(statement, values).rowcount > 0
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
         """The database, locked; changes are written together or not at all."""
-        with self._opened() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
+        return self._database.changing()
 
     def trim(self, database: sqlite3.Connection, conversation_id: str) -> None:
         """Drop the oldest items of a conversation that are too many, or too much."""
@@ -161,23 +152,11 @@ class ResponseRows:
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+        self._database.close()
 
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                if self._database is None:
-                    # A response that a power cut takes is asked for again; waiting for the disk would slow every one.
-                    self._database = open_database(
-                        self._path, _SCHEMA, upgrade=_upgrade, is_durable=False, checks_references=True
-                    )
-                yield self._database
-            except sqlite3.Error as error:
-                raise OSError(f"The database of responses does not work: {error}") from error
+
+def _failed(error: sqlite3.Error) -> OSError:
+    return OSError(f"The database of responses does not work: {error}")
 
 
 def _upgrade(database: sqlite3.Connection) -> None:

@@ -1,18 +1,25 @@
-"""What the workers of one server tell each other: who is there, which changes are under way, and who is ready for them.
+"""What the processes that serve the same tell each other: who is there, which changes are under way, who is ready.
 
-Rows in the database of the state, forgotten when the server starts. Nothing here says what is live: the records do.
+Rows in the database of the state, forgotten when the first of them starts. Nothing here says what is live: the records
+do.
 """
 
 import os
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from hayhooks.store.sqlite import open_database
+from hayhooks.store import uses
+from hayhooks.store.processes import is_alive
+from hayhooks.store.sqlite import Database, Watcher, open_database
+from hayhooks.store.state import state_failed
+from hayhooks.store.uses import SharedUses
+
+POLL_S, ALONE_POLL_S = 0.05, 0.25  # between two looks at the counter, beside others and while nobody waits
 
 Phase = Literal["begun", "proposed", "agreed", "made"]
 State = Literal["built", "live"]
@@ -38,6 +45,7 @@ CREATE TABLE IF NOT EXISTS overrides (
     name TEXT PRIMARY KEY, version TEXT, is_shown INTEGER NOT NULL, over TEXT NOT NULL
 ) STRICT;
 """
+_TABLES = ("peers", "open_changes", "answers", "overrides", "uses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,74 +78,73 @@ class Shared:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._lock = threading.Lock()
-        self._database = open_database(state_dir / "state.db", _SCHEMA, is_durable=False)
-        # The counter tells of changes by other connections only, and is read where nothing may block.
-        self._watching = open_database(state_dir / "state.db", "", is_durable=False)
+        self._database = _open(state_dir)
+        self._watcher = Watcher(state_dir / "state.db")
+        self.uses = SharedUses(self._database)
+        self.poll_s = POLL_S
 
-    @staticmethod
-    def forget(state_dir: Path, shown: Mapping[str, tuple[str, str]]) -> None:
-        """Begin anew, before the first worker starts: all serve what is *shown*, by name: version, over."""
-        database = open_database(state_dir / "state.db", _SCHEMA, is_durable=False)
-        try:
-            with database:
-                database.execute("BEGIN IMMEDIATE")
-                for table in ("peers", "open_changes", "answers", "overrides"):
-                    database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
-                rows = [(name, version, over) for name, (version, over) in shown.items()]
-                database.executemany("INSERT INTO overrides VALUES (?, ?, 1, ?)", rows)
-        finally:
-            database.close()
+    def forget(self) -> None:
+        """Begin anew: nobody else serves."""
+        with self._database.changing() as connection:
+            for table in _TABLES:
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+
+    def show(self, shown: Mapping[str, tuple[str, str]]) -> None:
+        """Those who come are to serve what is *shown* in the pipelines directory, by name: version, over."""
+        rows = [(name, version, over) for name, (version, over) in shown.items()]
+        with self._database.changing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO overrides VALUES (?, ?, 1, ?)", rows)
 
     @staticmethod
     def bury(state_dir: Path, pid: int) -> None:
         """Nobody waits for that process any more: it has ended, and so has what it was changing."""
-        database = open_database(state_dir / "state.db", "", is_durable=False)
+        database = _open(state_dir)
         try:
-            with database:
-                database.execute("BEGIN IMMEDIATE")
-                database.execute("DELETE FROM peers WHERE pid = ?", (pid,))
-                database.execute("DELETE FROM open_changes WHERE pid = ?", (pid,))
-                database.execute("DELETE FROM answers WHERE serial NOT IN (SELECT serial FROM open_changes)")
+            with database.changing() as connection:
+                connection.execute("DELETE FROM peers WHERE pid = ?", (pid,))
+                connection.execute("DELETE FROM uses WHERE pid = ?", (pid,))
+                connection.execute("DELETE FROM open_changes WHERE pid = ?", (pid,))
+                connection.execute("DELETE FROM answers WHERE serial NOT IN (SELECT serial FROM open_changes)")
         finally:
             database.close()
 
     def counter(self) -> int:
         """Differs from before when somebody has written."""
-        return int(self._watching.execute("PRAGMA data_version").fetchone()[0])
+        return self._watcher.counter()
 
     def overrides(self) -> list[tuple[str, str | None, bool, str]]:
         """What is served in the place of the records: name, version, whether it is shown, and over which record."""
-        rows = self._read("SELECT name, version, is_shown, over FROM overrides", ())
+        rows = self._database.rows("SELECT name, version, is_shown, over FROM overrides")
         return [(name, version, bool(is_shown), over) for name, version, is_shown, over in rows]
 
     def set_override(self, name: str, version: str | None, *, is_shown: bool, over: str) -> None:
         """Serve that version as long as the record of *name* is *over*."""
-        with self._writing() as execute:
-            execute("INSERT OR REPLACE INTO overrides VALUES (?, ?, ?, ?)", (name, version, is_shown, over))
+        self._database.rows("INSERT OR REPLACE INTO overrides VALUES (?, ?, ?, ?)", (name, version, is_shown, over))
 
     def drop_override(self, name: str) -> None:
         """Serve again what the record says."""
-        with self._writing() as execute:
-            execute("DELETE FROM overrides WHERE name = ?", (name,))
+        self._database.rows("DELETE FROM overrides WHERE name = ?", (name,))
 
     def join(self) -> bool:
         """From now on changes wait for this process. False: not now, one is being made without it."""
-        with self._writing() as execute:
-            agreed = execute("SELECT pid FROM open_changes WHERE phase = 'agreed'", ())
+        with self._database.changing() as connection:
+            agreed = connection.execute("SELECT pid FROM open_changes WHERE phase = 'agreed'").fetchall()
             if any(is_alive(pid) for (pid,) in agreed):
                 return False
-            execute("INSERT OR REPLACE INTO peers VALUES (?)", (os.getpid(),))
+            connection.execute("INSERT OR REPLACE INTO peers VALUES (?)", (os.getpid(),))
         return True
 
     def leave(self) -> None:
         """Changes no longer wait for this process."""
-        with self._writing() as execute:
-            execute("DELETE FROM peers WHERE pid = ?", (os.getpid(),))
+        self._database.rows("DELETE FROM peers WHERE pid = ?", (os.getpid(),))
 
     def changes(self) -> list[Change]:
         """All that a living worker makes."""
-        rows = self._read("SELECT serial, name, pid, phase, version, is_shown FROM open_changes ORDER BY serial", ())
+        others = self._database.rows("SELECT pid FROM peers WHERE pid != ?", (os.getpid(),))
+        self.poll_s = POLL_S if any(is_alive(pid) for (pid,) in others) else ALONE_POLL_S
+        rows = self._database.rows(
+            "SELECT serial, name, pid, phase, version, is_shown FROM open_changes ORDER BY serial"
+        )
         return [
             Change(serial, name, pid, phase, version, bool(is_shown))
             for serial, name, pid, phase, version, is_shown in rows
@@ -146,120 +153,76 @@ class Shared:
 
     def begin(self, name: str) -> int | None:
         """Make the only change of *name*; its serial number, or None while a living worker makes another."""
-        with self._writing() as execute:
-            for serial, pid in execute("SELECT serial, pid FROM open_changes WHERE name = ?", (name,)):
+        with self._database.changing() as connection:
+            found = connection.execute("SELECT serial, pid FROM open_changes WHERE name = ?", (name,)).fetchall()
+            for serial, pid in found:
                 if pid != os.getpid() and is_alive(pid):
                     return None
-                execute("DELETE FROM answers WHERE serial = ?", (serial,))
-            execute("DELETE FROM open_changes WHERE name = ?", (name,))
-            values = (name, os.getpid())
-            rows = execute("INSERT INTO open_changes VALUES (NULL, ?, ?, 'begun', NULL, 0) RETURNING serial", values)
-            return int(rows[0][0])
+                connection.execute("DELETE FROM answers WHERE serial = ?", (serial,))
+            connection.execute("DELETE FROM open_changes WHERE name = ?", (name,))
+            statement = "INSERT INTO open_changes VALUES (NULL, ?, ?, 'begun', NULL, 0)"
+            return connection.execute(statement, (name, os.getpid())).lastrowid
 
     def holder(self, name: str) -> int | None:
         """The worker that changes *name*."""
-        rows = self._read("SELECT pid FROM open_changes WHERE name = ?", (name,))
+        rows = self._database.rows("SELECT pid FROM open_changes WHERE name = ?", (name,))
         return int(rows[0][0]) if rows else None
 
     def propose(self, serial: int, version: str | None, *, is_shown: bool) -> None:
         """Ask the others to build that version."""
-        with self._writing() as execute:
-            statement = "UPDATE open_changes SET phase = 'proposed', version = ?, is_shown = ? WHERE serial = ?"
-            execute(statement, (version, is_shown, serial))
+        statement = "UPDATE open_changes SET phase = 'proposed', version = ?, is_shown = ? WHERE serial = ?"
+        self._database.rows(statement, (version, is_shown, serial))
 
     def touch(self, serial: int) -> None:
         """Have the others look again; and see whether answers can be written at all."""
-        with self._writing() as execute:
-            execute("UPDATE open_changes SET name = name WHERE serial = ?", (serial,))
+        self._database.rows("UPDATE open_changes SET name = name WHERE serial = ?", (serial,))
 
     def missing(self, serial: int, state: State) -> Missing:
         """Who is not in that *state* yet."""
-        return self._missing(self._read, serial, state)
+        with self._database.using() as connection:
+            return _missing(connection, serial, state)
 
     def agree(self, serial: int) -> bool:
         """The change is going to be made: nobody joins until it is. False: somebody joined first, or cannot."""
-        with self._writing() as execute:
-            if self._missing(execute, serial, "built"):
+        with self._database.changing() as connection:
+            if _missing(connection, serial, "built"):
                 return False
-            execute("UPDATE open_changes SET phase = 'agreed' WHERE serial = ?", (serial,))
+            connection.execute("UPDATE open_changes SET phase = 'agreed' WHERE serial = ?", (serial,))
         return True
 
     def made(self, serial: int) -> None:
         """The records say it now; the others are to serve it."""
-        with self._writing() as execute:
-            execute("UPDATE open_changes SET phase = 'made' WHERE serial = ?", (serial,))
+        self._database.rows("UPDATE open_changes SET phase = 'made' WHERE serial = ?", (serial,))
 
     def answer(self, serial: int, state: State, reason: str | None) -> None:
         """Say that this worker is in that *state*, or cannot be for that *reason*."""
-        with self._writing() as execute:
-            execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (serial, os.getpid(), state, reason))
+        self._database.rows("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (serial, os.getpid(), state, reason))
 
     def end(self, serial: int) -> None:
         """The change is over, made or not."""
-        with self._writing() as execute:
-            execute("DELETE FROM open_changes WHERE serial = ?", (serial,))
-            execute("DELETE FROM answers WHERE serial = ?", (serial,))
+        with self._database.changing() as connection:
+            connection.execute("DELETE FROM open_changes WHERE serial = ?", (serial,))
+            connection.execute("DELETE FROM answers WHERE serial = ?", (serial,))
 
     def close(self) -> None:
         """Close the database."""
-        self._watching.close()
-        with self._lock:
-            self._database.close()
-
-    def _missing(self, execute: "_Execute", serial: int, state: State) -> Missing:
-        rows = execute(
-            "SELECT p.pid, a.state, a.reason FROM peers p LEFT JOIN answers a ON a.pid = p.pid AND a.serial = ?"
-            " WHERE p.pid != ? AND (a.state IS NOT ? OR a.reason IS NOT NULL) ORDER BY p.pid",
-            (serial, os.getpid(), state),
-        )
-        rows = [row for row in rows if is_alive(row[0])]
-        failed = {pid: reason for pid, told, reason in rows if told == state and reason is not None}
-        return Missing([pid for pid, *_ in rows if pid not in failed], failed)
-
-    def _read(self, statement: str, values: Sequence[Any]) -> list[Any]:
-        with self._lock:
-            try:
-                return self._database.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
-                raise _failed(error) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator["_Execute"]:
-        """All or nothing."""
-        with self._lock:
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                try:
-                    yield lambda statement, values: self._database.execute(statement, values).fetchall()
-                    self._database.execute("COMMIT")
-                except BaseException:
-                    if self._database.in_transaction:
-                        self._database.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise _failed(error) from error
+        with suppress(OSError):  # what a process has used that has ended counts for nothing
+            self.uses.end()
+        self._watcher.close()
+        self._database.close()
 
 
-def is_gone_worker(pid: int) -> bool:
-    """Whether the worker of that process id has ended; a new one that got its id is another."""
-    return pid == os.getpid() or not is_alive(pid)
+def _missing(connection: sqlite3.Connection, serial: int, state: State) -> Missing:
+    found = connection.execute(
+        "SELECT p.pid, a.state, a.reason FROM peers p LEFT JOIN answers a ON a.pid = p.pid AND a.serial = ?"
+        " WHERE p.pid != ? AND (a.state IS NOT ? OR a.reason IS NOT NULL) ORDER BY p.pid",
+        (serial, os.getpid(), state),
+    )
+    rows = [row for row in found if is_alive(row[0])]
+    failed = {pid: reason for pid, told, reason in rows if told == state and reason is not None}
+    return Missing([pid for pid, *_ in rows if pid not in failed], failed)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of that id exists."""
-    if os.name == "nt":  # there, signal 0 would end the process
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-_Execute = Callable[[str, Sequence[Any]], list[Any]]
-
-
-def _failed(error: sqlite3.Error) -> OSError:
-    return OSError(f"The state database does not work: {error}")
+def _open(state_dir: Path) -> Database:
+    opening = partial(open_database, state_dir / "state.db", _SCHEMA + uses.SCHEMA, is_durable=False)
+    return Database(opening, state_failed)

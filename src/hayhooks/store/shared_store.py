@@ -1,4 +1,4 @@
-"""The disk store of one of several workers: what all of them should serve, and how each finds it."""
+"""The disk store of one of the processes that serve the same: what all of them should serve, how each finds it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,12 @@ from pathlib import Path
 from hayhooks.core.bundle import Bundle
 from hayhooks.core.canary import Canary, Outcome
 from hayhooks.core.errors import HayhooksError
-from hayhooks.core.store import DEPLOYED, KEPT_VERSIONS, UNDEPLOYED, Cause
+from hayhooks.core.store import DEPLOYED, KEPT_VERSIONS, UNDEPLOYED, Cause, Found
 from hayhooks.store.disk import StoreFailed
 from hayhooks.store.followed import FollowedStore
+from hayhooks.store.presence import Presence
 from hayhooks.store.shared import Shared
+from hayhooks.store.state import Record
 
 _ABSENT, _UNDEPLOYED = "", "undeployed"  # in the place of a record's version
 
@@ -31,10 +33,10 @@ class VersionLost(HayhooksError):
 
 
 class SharedStore(FollowedStore):
-    """A store whose directories other workers use, too."""
+    """A store whose directories other processes use, too. *presence* says whether they do, and is settled here.
 
-    # What one worker has put, and is still building, another does not drop.
-    _grace_s = 3600.0
+    Without it, somebody else was first.
+    """
 
     def __init__(
         self,
@@ -46,10 +48,46 @@ class SharedStore(FollowedStore):
         *,
         kept_versions: int = KEPT_VERSIONS,
         only: str = "",
+        presence: Presence | None = None,
     ) -> None:
-        super().__init__(pipelines_dir, state_dir, ignore, on_error, kept_versions=kept_versions, only=only)
+        uses = shared.uses
+        super().__init__(pipelines_dir, state_dir, ignore, on_error, kept_versions=kept_versions, only=only, uses=uses)
         self._shared = shared
+        self._presence = presence
         self._state_dir = state_dir.absolute()
+        self.found: dict[str, Target] = {}  # what there was when ``find`` looked: later changes differ from it
+
+    def find(self) -> Sequence[Found]:
+        """What should be live. Whoever is the first begins anew; others leave alone what may be under way."""
+        presence = self._presence
+        self._is_alone = presence is not None and presence.is_first
+        try:
+            if self._is_alone:
+                self._shared.forget()
+            self.found = self._targets_found()
+            found = super().find()
+            if self._is_alone:
+                self._shared.show(self._shown_in(found))
+                self.found = self._targets_found()
+        finally:
+            self._is_alone = False
+            if presence is not None:
+                presence.settle()
+        return found
+
+    def unfinished(self) -> list[str]:
+        """Names of which the pipelines directory does not show yet what is recorded. Raises OSError."""
+        return [record.name for record in self._state.records() if _is_unfinished(record)]
+
+    def finish(self, name: str) -> None:
+        """Show what is recorded of *name*, as a process was killed before it could. In the name's turn only."""
+        record = self._state.get(name)
+        if record is None or not _is_unfinished(record):
+            return
+        if record.version is None:
+            self._clear(record)
+        elif (stored := self._versions.get(name, record.version)) is not None:
+            self._show(record, stored.files)
 
     def set_live(self, bundle: Bundle, *, save: bool, cause: Cause = DEPLOYED) -> None:
         """Make *bundle* the live version of its name in all workers; with *save* also after a restart."""
@@ -78,6 +116,11 @@ class SharedStore(FollowedStore):
         """Whether it is served as it lies in the pipelines directory, and is no kept version."""
         return bundle.directory is not None and not bundle.directory.is_relative_to(self._state_dir)
 
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two looks at the counter."""
+        return self._shared.poll_s
+
     def counter(self) -> int:
         """Differs from before when another connection has written to the state database; takes microseconds."""
         return self._shared.counter()
@@ -91,7 +134,7 @@ class SharedStore(FollowedStore):
                 targets[name] = Target(version, is_shown)
         return targets
 
-    def targets_found(self) -> dict[str, Target]:
+    def _targets_found(self) -> dict[str, Target]:
         """Those among the targets, or records under them, that ``find`` finds: not what is served without a record."""
         recorded = {name: Target(version) for name, version in self.recorded().items()}
         return {**recorded, **{name: target for name, target in self.targets().items() if target.is_shown}}
@@ -133,26 +176,25 @@ class SharedStore(FollowedStore):
         return next(unsaved, None) or super()._pointer(name)
 
     def _end_invalid(self, canaries: Sequence[Canary]) -> None:
-        """Nothing: what looks left over may be another worker's. It was done before the workers started."""
+        """What looks left over may be another's."""
+        if self._is_alone:
+            super()._end_invalid(canaries)
+
+    def _shown_in(self, found: Sequence[Found]) -> dict[str, tuple[str, str]]:
+        """What lies there, so that one who comes when a directory was edited can tell that the others serve another."""
+        recorded = self.recorded()
+        return {
+            item.name: (item.bundle.version, _over(recorded, item.name))
+            for item in found
+            if item.bundle is not None and self.is_shown(item.bundle)
+        }
 
     def _is_needed(self, name: str) -> bool:
         return super()._is_needed(name) or any(other == name for other, *_ in self._shared.overrides())
 
 
-def forget_workers(store: FollowedStore, state_dir: Path) -> None:
-    """Begin anew, before the first worker starts: finish what a crash interrupted, and note what lies there.
-
-    So a worker that starts later, when somebody has edited a directory, can tell that the others serve it as it was.
-    """
-    found = store.find()
-    recorded = store.recorded()
-    shown = {
-        item.name: (item.bundle.version, _over(recorded, item.name))
-        for item in found
-        if item.bundle is not None and item.bundle.directory is not None
-        and not item.bundle.directory.is_relative_to(state_dir.absolute())
-    }  # fmt: skip
-    Shared.forget(state_dir, shown)
+def _is_unfinished(record: Record) -> bool:
+    return bool(record.written) if record.state == "undeployed" else not record.is_synced
 
 
 def _over(recorded: dict[str, str | None], name: str) -> str:

@@ -69,15 +69,16 @@ class PipelinesDirectory:
         hashes = {path: hashlib.sha256(content).hexdigest() for path, content in wanted.items()}
         announce({**ours, **hashes})
         for path, content in wanted.items():
-            remove_drafts(self.path / path)
-            replace_file(self.path / path, content)
+            file = self.path / path
+            remove_drafts(file.parent, file.name)
+            replace_file(file, content)
         return hashes
 
     def remove(self, written: Mapping[str, str]) -> None:
         """Remove files that are still as the server wrote them, and the directories that are empty then."""
         for path, digest in written.items():
             file = self.path / path
-            remove_drafts(file)
+            remove_drafts(file.parent, file.name)
             if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == digest:
                 file.unlink()
         parents = {parent for path in written for parent in Path(path).parents if parent != Path()}

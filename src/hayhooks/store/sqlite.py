@@ -1,12 +1,107 @@
 """SQLite databases of the state directory, opened in one way."""
 
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 _WAL_S, _WAL_POLL_S = 30.0, 0.01
+
+
+class Database:
+    """A connection that threads use one after the other; *open* makes it at once, or when first needed if *is_lazy*.
+
+    Everything here that touches it raises what *failed* makes of SQLite's error. What a block raises itself passes.
+    """
+
+    def __init__(
+        self,
+        open: Callable[[], sqlite3.Connection],  # noqa: A002 - what it does
+        failed: Callable[[sqlite3.Error], Exception],
+        *,
+        is_lazy: bool = False,
+    ) -> None:
+        self._lock = threading.RLock()
+        self._open = open
+        self._failed = failed
+        self._connection = None if is_lazy else open()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    @contextmanager
+    def using(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for this thread alone."""
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                yield self._connection
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: at the end of the block all of it is written, or nothing."""
+        with self.using() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:  # SQLite may have ended it: a full disk
+                    connection.execute("ROLLBACK")
+                raise
+
+    def rows(self, statement: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        """The rows of one statement, which may be a change."""
+        with self.using() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def close(self) -> None:
+        """Close the connection, if there is one, for good."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+
+
+class Watcher:
+    """Tells whether anybody has written to the database at *path*, which is there.
+
+    A connection that changes nothing, since its counter tells of changes by others only. It never waits for a writer,
+    as it is asked on the event loop.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._connection = sqlite3.connect(path, timeout=0, check_same_thread=False, isolation_level=None)
+        except sqlite3.Error as error:
+            raise OSError(f"The database {path} cannot be opened: {error}") from error
+
+    def counter(self) -> int:
+        """Differs from before when somebody has written; takes microseconds.
+
+        Source: https://www.sqlite.org/pragma.html#pragma_data_version
+
+        Raises:
+            OSError: It cannot be read now.
+        """
+        try:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise OSError(f"The database cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 def open_database(

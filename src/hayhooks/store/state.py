@@ -2,16 +2,15 @@
 
 import json
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from hayhooks.core.store import Cause, Change
 from hayhooks.store import history
-from hayhooks.store.sqlite import open_database
+from hayhooks.store.sqlite import Database, open_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS live (
@@ -51,19 +50,16 @@ class State:
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._database = open_database(path, _SCHEMA + history.SCHEMA)
+        self._database = Database(partial(open_database, path, _SCHEMA + history.SCHEMA), state_failed)
 
     def records(self) -> list[Record]:
         """All rows. Raises OSError when the database cannot be read, as everything here that reads does."""
-        with self._using() as database:
-            return [_record(row) for row in database.execute("SELECT * FROM live ORDER BY name")]
+        return [_record(row) for row in self._database.rows("SELECT * FROM live ORDER BY name")]
 
     def get(self, name: str) -> Record | None:
         """The row of *name*."""
-        with self._using() as database:
-            row = database.execute("SELECT * FROM live WHERE name = ?", (name,)).fetchone()
-        return _record(row) if row else None
+        rows = self._database.rows("SELECT * FROM live WHERE name = ?", (name,))
+        return _record(rows[0]) if rows else None
 
     def set(self, record: Record, cause: Cause | None = None) -> None:
         """Write the row of ``record.name``; with *cause* into its history, too.
@@ -75,71 +71,53 @@ class State:
             record.name, record.state, record.version, record.shown, record.is_synced, record.is_users,
             json.dumps(dict(record.written)),
         )  # fmt: skip
-        with self._changing() as database:
+        with self._database.changing() as database:
             database.execute("INSERT OR REPLACE INTO live VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             if cause is not None:
                 history.append(database, record.name, record.version, cause)
 
     def check(self) -> None:
         """Read a little. Raises OSError when the database cannot be read."""
-        with self._using() as database:
-            database.execute("SELECT 1 FROM live LIMIT 1").fetchall()
+        self._database.rows("SELECT 1 FROM live LIMIT 1")
 
     def forget(self, name: str) -> None:
         """Drop the row of *name*, not its history. Raises as ``set``."""
-        with self._changing() as database:
+        with self._database.changing() as database:
             database.execute("DELETE FROM live WHERE name = ?", (name,))
 
     def note(self, name: str, version: str, cause: Cause, *, if_new: bool) -> None:
         """Write into the history alone; with *if_new* only what differs from its last change. Raises as ``set``."""
         if if_new:  # asked without a lock first: most starts find what was there before
-            with self._using() as database:
+            with self._database.using() as database:
                 if history.last_version(database, name) == version:
                     return
-        with self._changing() as database:
+        with self._database.changing() as database:
             if not if_new or history.last_version(database, name) != version:
                 history.append(database, name, version, cause)
 
     def history(self, name: str) -> Sequence[Change]:
         """The changes of *name*, newest first."""
-        with self._using() as database:
+        with self._database.using() as database:
             return history.changes_of(database, name)
 
     def known_names(self) -> Sequence[str]:
         """The names that have a history, the one with the newest change first."""
-        with self._using() as database:
+        with self._database.using() as database:
             return history.names_by_age(database)
 
     def forget_history(self, name: str) -> None:
         """Drop the history of *name*. Raises as ``set``."""
-        with self._changing() as database:
+        with self._database.changing() as database:
             history.forget(database, name)
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
-            self._database.close()
+        self._database.close()
 
-    @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction: all of it is on disk afterwards, or nothing."""
-        with self._using() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
 
-    @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._database
-            except sqlite3.Error as error:
-                raise OSError(f"The state database does not work: {error}") from error
+def state_failed(error: sqlite3.Error) -> OSError:
+    """What those raise who use the database of the state."""
+    return OSError(f"The state database does not work: {error}")
 
 
 def _record(row: tuple[Any, ...]) -> Record:

@@ -1,33 +1,31 @@
 """Kept versions: the bytes of bundles in the state directory, by name and version."""
 
 import json
-import os
 import shutil
 import threading
-import time
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from hayhooks.core.bundle import Bundle, digest
 from hayhooks.core.errors import HayhooksError
 from hayhooks.core.store import MAX_COPIED_BYTES, Kept
-from hayhooks.store.files import replace_file, write_tree
+from hayhooks.store.files import remove_drafts, removing_trees, replace_file, write_tree
+from hayhooks.store.uses import NobodyElse, Uses
 
 _FILES, _LIST = "files", "files.json"  # inside a version's directory
 
 
 class Versions:
-    """The versions below *directory*: those that are wanted, and all that are in use. Thread-safe.
+    """The versions below *directory*: those that are wanted, and all that are in use, here or by others. Thread-safe.
 
-    What was written within *grace_s* seconds is not dropped: another process may be about to make it live. Methods
-    that write raise OSError when the disk refuses.
+    Methods that write raise OSError when the disk refuses.
     """
 
-    def __init__(self, directory: Path, grace_s: float = 0) -> None:
+    def __init__(self, directory: Path, uses: Uses | None = None) -> None:
         self._directory = directory
-        self._grace_s = grace_s
+        self._uses = uses or NobodyElse()
         self._lock = threading.Lock()
         self._used: Counter[tuple[str, str]] = Counter()
 
@@ -42,8 +40,6 @@ class Versions:
             shutil.rmtree(home, ignore_errors=True)
             self._write(bundle.files, home)
             return
-        if self._grace_s:
-            os.utime(home)
         # Kept before, perhaps in use: what its own runs have changed since is put right file by file.
         for path, content in bundle.files.items():
             file = home / _FILES / path
@@ -88,30 +84,40 @@ class Versions:
                     found[home.name] = Kept(len(paths), sum((home / _FILES / path).stat().st_size for path in paths))
         return found
 
-    def use(self, name: str, version: str) -> None:
-        """That version is in use, once more, and not pruned."""
+    def use(self, used: Iterable[tuple[str, str]]) -> None:
+        """These are in use, names and versions, once more, and not pruned: here, whatever is raised."""
+        used = list(used)
         with self._lock:
-            self._used[name, version] += 1
+            new = [pair for pair in used if not self._used[pair]]
+            self._used.update(used)
+            if new:
+                self._uses.add(new)
 
     def end_use(self, name: str, version: str) -> None:
-        """One use has ended."""
+        """One use has ended. Never fails."""
         with self._lock:
             self._used[name, version] -= 1
             if self._used[name, version] <= 0:
                 del self._used[name, version]
+                with suppress(OSError):  # to others it is in use as long as this process lives
+                    self._uses.drop(name, version)
 
     def is_used(self, name: str) -> bool:
-        """Whether some version of *name* is in use."""
-        with self._lock:
-            return any(used == name for used, _ in self._used)
+        """Whether some version of *name* is in use. Raises OSError when that cannot be known."""
+        with self._lock, self._uses.deciding(name) as others:
+            return bool(others) or self._is_used_here(name)
 
     def prune(self, name: str, wanted: Container[str]) -> None:
-        """Drop the versions of *name* that are neither *wanted* nor in use, nor were touched just now."""
+        """Drop the versions of *name* that are neither *wanted* nor in use. Raises OSError when that is not known."""
         with self._lock:
-            for home in self._homes(name):
-                if home.name not in wanted and not self._used.get((name, home.name)) and not self._is_fresh(home):
-                    shutil.rmtree(home, ignore_errors=True)
-            if not any(used == name for used, _ in self._used):
+            homes = [home for home in self._homes(name) if home.name not in wanted and not self._used[name, home.name]]
+            with removing_trees() as remove:
+                if homes:
+                    with self._uses.deciding(name) as others:
+                        for home in homes:
+                            if home.name not in others:
+                                remove(home)
+            if not self._is_used_here(name):
                 with suppress(OSError):  # not empty, or not there
                     (self._directory / name).rmdir()
 
@@ -121,9 +127,11 @@ class Versions:
             return []
         homes = list(self._directory.iterdir())
         for home in homes:
-            for draft in home.glob(".*.tmp"):
-                shutil.rmtree(draft, ignore_errors=True)
+            remove_drafts(home)
         return [home.name for home in homes]
+
+    def _is_used_here(self, name: str) -> bool:
+        return any(used == name for used, _ in self._used)
 
     def _write(self, files: Mapping[str, bytes], home: Path) -> None:
         tree = {f"{_FILES}/{path}": content for path, content in files.items()}
@@ -135,12 +143,6 @@ class Versions:
             return [home for home in (self._directory / name).iterdir() if not home.name.startswith(".")]
         except OSError:
             return []
-
-    def _is_fresh(self, home: Path) -> bool:
-        try:
-            return self._grace_s > 0 and time.time() - home.stat().st_mtime < self._grace_s
-        except OSError:
-            return False
 
     def _home(self, name: str, version: str) -> Path:
         return self._directory / name / version

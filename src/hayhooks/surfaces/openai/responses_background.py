@@ -71,23 +71,17 @@ class _Running:
 
 
 class Background:
-    """The background responses of this process. Event loop only.
-
-    *is_shared* says that other processes may ask it to stop one.
-    """
+    """The background responses of this process, which other processes may ask it to stop. Event loop only."""
 
     def __init__(
         self,
         memory: Memory,
         answer: Callable[[BaseException], dict[str, Any]],
         on_error: Callable[[str, BaseException], None],
-        *,
-        is_shared: bool,
     ) -> None:
         self._memory = memory
         self._answer = answer
         self._on_error = on_error
-        self._is_shared = is_shared
         self._running: dict[str, _Running] = {}
         self._stopped: set[str] = set()  # by their callers
         self._watcher: asyncio.Task[None] | None = None
@@ -99,7 +93,7 @@ class Background:
         task = asyncio.create_task(self._make(turn, run, fold, log), name=turn.id)
         self._running[turn.id] = _Running(log, task)
         task.add_done_callback(lambda _: self._running.pop(turn.id, None))
-        if self._is_shared and self._watcher is None:
+        if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
         return log
 

@@ -47,7 +47,6 @@ class Kept:
 
     store: ResponseStore
     is_gone: Callable[[int], bool]  # whether the process of that id has ended
-    is_shared: bool  # with other processes of this server
     finish_s: float  # that background responses may take to end when the server stops
 
 
@@ -70,7 +69,7 @@ async def serve(
         answer: dict[str, Any] = error_answer(error, show_tracebacks=options.show_tracebacks)[1]["error"]
         return answer
 
-    background = Background(memory, failure, _log, is_shared=kept.is_shared)
+    background = Background(memory, failure, _log)
     responses = Responses(runtime, options, memory, background)
     conversations = Conversations(memory, options)
 
