@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 
 from hayhooks.core.context import RunContext, Session, current_context
 from hayhooks.core.principal import Principal
-from hayhooks.events import PipelineEvent, create_status_event
+from hayhooks.events import PipelineEvent, create_input_required_event, create_status_event
 
 __all__ = ["CurrentRun", "Principal", "Session", "current_run"]
 
@@ -77,6 +77,16 @@ class CurrentRun:
     def report_status(self, description: str, *, done: bool = False, hidden: bool = False) -> None:
         """Tell the person who watches what is going on, as `create_status_event` says it; see `report`."""
         self.report(create_status_event(description, done=done, hidden=hidden))
+
+    def require_input(self, question: str) -> str:
+        """Say that the answer is *question*, and that there is nothing to be done before that is answered.
+
+        An A2A client sees its task wait for input, and answers in the same task; other clients see an answer like any
+        other. Returns *question*: ``return current_run().require_input("Which city?")`` is a whole chat hook. What is
+        said instead after the call, for example by the model whose tool has made it, is said in its place.
+        """
+        self.report(create_input_required_event(question))
+        return question
 
     def report(self, event: PipelineEvent) -> None:
         """Put *event* into the stream of the answer at once, also while a chat hook has returned nothing yet.

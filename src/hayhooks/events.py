@@ -1,9 +1,18 @@
 """Events that a wrapper can stream beside its text: statuses and notifications for the person who watches."""
 
+import base64
+import mimetypes
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-__all__ = ["NotificationType", "PipelineEvent", "create_notification_event", "create_status_event"]
+__all__ = [
+    "NotificationType",
+    "PipelineEvent",
+    "create_file_event",
+    "create_input_required_event",
+    "create_notification_event",
+    "create_status_event",
+]
 
 NotificationType = Literal["info", "success", "warning", "error"]
 
@@ -45,3 +54,21 @@ def create_notification_event(content: str, notification_type: NotificationType 
     if notification_type not in known:
         raise ValueError(f"A notification is one of {', '.join(known)}, not {notification_type!r}.")
     return PipelineEvent("notification", {"type": notification_type, "content": content})
+
+
+def create_file_event(content: bytes, filename: str, content_type: str | None = None) -> PipelineEvent:
+    """A file that is part of the answer: an A2A client gets it as a file part, others as an event.
+
+    Without *content_type* it is what *filename* tells.
+    """
+    media_type = content_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
+    data = f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    return PipelineEvent("file", {"filename": filename, "content_type": media_type, "file_data": data})
+
+
+def create_input_required_event(question: str) -> PipelineEvent:
+    """A question without whose answer it does not go on: the task of an A2A client then waits for input.
+
+    What the answer says after it is said in its place.
+    """
+    return PipelineEvent("input_required", {"question": question})

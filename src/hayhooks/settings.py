@@ -60,6 +60,20 @@ class AppSettings(BaseSettings):
         description="URL by which other agents reach the server, for agent cards. Empty: as they ask for it.",
     )
     a2a_v0_3_compat: bool = Field(default=True, description="Agents that speak A2A 0.3 are answered, too.")
+    a2a_tasks_max_age_s: PositiveFloat = Field(
+        default=30 * 24 * 3600.0, description="Seconds for which tasks of A2A are kept after their last change."
+    )
+    a2a_tasks_max_count: PositiveInt = Field(
+        default=10_000, description="How many tasks are kept; the oldest go first."
+    )
+    a2a_tasks_max_bytes: PositiveInt = Field(
+        default=1024**3, description="Bytes of tasks that are kept; the oldest go first."
+    )
+    a2a_push_hosts: list[str] = Field(
+        default_factory=list,
+        description="Hosts (`name` or `name:port`) that push notifications may go to; `*` is every host with public "
+        "addresses only. Empty: agents offer none.",
+    )
 
     pipelines_dir: str = Field(default="./pipelines", description="Directory whose pipelines are deployed at start.")
     only: str = Field(default="", description="Name of the one pipeline of that directory to serve. Empty: all.")
@@ -276,6 +290,22 @@ class AppSettings(BaseSettings):
         if not all(pattern.strip() for pattern in patterns):
             raise ValueError("must hold names or patterns, none of them empty")
         return patterns
+
+    @field_validator("a2a_external_url")
+    @classmethod
+    def _is_a_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment):
+            raise ValueError("must be an http:// or https:// URL, without a query")
+        return url.rstrip("/")
+
+    @field_validator("a2a_push_hosts")
+    @classmethod
+    def _are_hosts(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if not host.strip() or "/" in host or "@" in host or (host != "*" and "*" in host):
+                raise ValueError("must hold host names, each with or without a port, or '*'")
+        return [host.strip() for host in hosts]
 
     @field_validator("admin_key")
     @classmethod

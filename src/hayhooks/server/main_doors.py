@@ -55,7 +55,7 @@ async def everything(parts: Parts, stack: AsyncExitStack) -> Doors:
         canary.PREFIX: Door(canary_api, refuse_rest, canary.checking(guard.check_read, guard.check_change), True),
         health.PREFIX: await health_door(parts, stack),
         **mcp_doors.beside_others(parts, stack),
-        **a2a_doors.beside_others(parts, stack),
+        **await a2a_doors.beside_others(parts, stack),
     }
     verbs = {verb: Door(handler, refuse_rest) for verb, handler in rest_handlers.items() if verb}
     verbs[""] = Door(rest_handlers[""], refuse_rest, suits=takes_legacy_calls)

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union
 from loguru import logger
 from typing_extensions import TypedDict
 
+from hayhooks.core.agent_card import AgentFacts, read_agent_facts, unknown_fields
 from hayhooks.core.bundle import WRAPPER_FILE, Bundle
 from hayhooks.core.deployment import Deployment, Entry, Limits
 from hayhooks.core.errors import BuildFailed, HayhooksError
@@ -101,7 +102,7 @@ def build(
                 "mcp_annotations": _annotations(wrapper),
                 **(_yaml_outputs(wrapper) if isinstance(wrapper, YAMLPipelineWrapper) else {}),
                 "skip_a2a": wrapper.skip_a2a,
-                "a2a_card": wrapper.a2a_card,
+                "a2a_card": _agent_facts(wrapper, bundle.name),
                 "deployment_type": wrapper.deployment_type or _type_of(pipeline),
                 "open_webui_tasks": _tasks(wrapper, entries),
             },
@@ -300,6 +301,16 @@ def _scope(wrapper: BasePipelineWrapper) -> str | None:
     except ValueError as error:
         raise BuildFailed(f"PipelineWrapper.required_scope: {error}") from None
     return scope
+
+
+def _agent_facts(wrapper: BasePipelineWrapper, name: str) -> AgentFacts:
+    try:
+        facts = read_agent_facts(wrapper.a2a_card)
+    except ValueError as error:
+        raise BuildFailed(f"PipelineWrapper.a2a_card: {error}") from None
+    for field in unknown_fields(wrapper.a2a_card):
+        logger.warning("The a2a_card of {!r} has a field {!r} that no agent card has: it is left out.", name, field)
+    return facts
 
 
 def _one_of(wrapper: BasePipelineWrapper, name: str, known: tuple[str, ...]) -> str:

@@ -1,0 +1,289 @@
+"""Runs of agents: a message becomes a run of the deployment's chat hook, and its events those of a task."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.events import EventQueue
+from a2a.types.a2a_pb2 import Task, TaskState, TaskStatusUpdateEvent
+from a2a.utils.errors import InternalError
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+from loguru import logger
+
+from hayhooks.core.context import Session
+from hayhooks.core.deployment import Call
+from hayhooks.core.errors import HayhooksError, ServerStopping
+from hayhooks.core.events import Raw
+from hayhooks.core.run import Run
+from hayhooks.core.runtime import Runtime
+from hayhooks.surfaces._http import STATUS, error_body, trace_of
+from hayhooks.surfaces.a2a.agents import ENTRY
+from hayhooks.surfaces.a2a.conversation import messages_of
+from hayhooks.surfaces.a2a.fold import Fold, response_part
+from hayhooks.surfaces.a2a.parts import data_of, plain
+from hayhooks.surfaces.a2a.saying import Saying
+from hayhooks.surfaces.a2a.tasks import INTERRUPTED, Tasks, status_of
+from hayhooks.surfaces.a2a.visit import Visit, visit_of
+
+VIA = "a2a"
+_SUBMITTED_S = 0.05  # after which a task that waits for a slot is shown as submitted
+_LOOK_S = 0.5  # between looks for what other processes have cancelled
+
+
+class Executor(AgentExecutor):
+    """The runs of this process. Event loop only. *is_shared* says that other processes may cancel one."""
+
+    def __init__(self, runtime: Runtime, tasks: Tasks, *, is_shared: bool, show_tracebacks: bool) -> None:
+        self._runtime = runtime
+        self._tasks = tasks
+        self._is_shared = is_shared
+        self._show_tracebacks = show_tracebacks
+        self._running: dict[str, _Turn] = {}
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
+        """Answer one message.
+
+        Raises:
+            A2AError: The run could not begin; the visit says what its caller is told.
+        """
+        task_id = context.task_id or ""
+        turn = _Turn(context, event_queue)
+        if context.current_task is not None:
+            await self._tasks.claim(task_id)
+        self._running[task_id] = turn
+        if self._is_shared and self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch())
+        try:
+            await self._answer(turn)
+        except asyncio.CancelledError:
+            # Whoever cancelled says so in the task; anything else that cancels us wants to hear of it.
+            if turn.cause is None:
+                raise
+            if turn.cause is _CANCELED:
+                await turn.status(TaskState.TASK_STATE_CANCELED)
+            else:
+                await turn.fail(turn.cause, self._failure)
+        finally:
+            turn.close()
+            if self._running.get(task_id) is turn:
+                del self._running[task_id]
+        with suppress(Exception):  # a size that is not known is only not counted
+            await self._tasks.note_size(task_id)
+
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        """Stop the run, which says so as its last word: nothing follows a final state."""
+        turn = self._running.get(context.task_id or "")
+        if turn is not None:
+            turn.cancel(_CANCELED)
+            await turn.ended.wait()
+            return
+        status = status_of(TaskState.TASK_STATE_CANCELED, None, context.task_id or "", context.context_id or "")
+        await event_queue.enqueue_event(
+            TaskStatusUpdateEvent(task_id=context.task_id, context_id=context.context_id, status=status)
+        )
+
+    async def stop(self, wait_s: float) -> None:
+        """Let what runs finish for *wait_s* seconds, then end it; its tasks have failed."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        turns = list(self._running.values())
+        waiting = [asyncio.ensure_future(turn.ended.wait()) for turn in turns]
+        if waiting and wait_s:
+            await asyncio.wait(waiting, timeout=wait_s)
+        for turn in turns:
+            turn.cancel(ServerStopping())
+        if waiting:
+            await asyncio.wait(waiting)
+
+    async def _answer(self, turn: "_Turn") -> None:
+        visit, context = turn.visit, turn.context
+        message = context.message
+        assert message is not None
+        messages = await messages_of(context, self._tasks)
+        session = Session(context.context_id, None, context.metadata)
+        body: dict[str, Any] = {
+            "model": visit.agent,
+            "messages": messages,
+            "stream": visit.is_streamed,
+            "metadata": {**context.metadata, **plain(message.metadata)},
+            "a2a": {
+                "task_id": context.task_id,
+                "context_id": context.context_id,
+                "message_id": message.message_id,
+                "reference_task_ids": list(message.reference_task_ids),
+            },
+        }
+        data = data_of(message)
+        if data:
+            body["data"] = data
+        call = Call(
+            arguments={"model": visit.agent, "messages": messages, "body": body},
+            headers=visit.scope["headers"],
+            session=session,
+            caller=visit.caller,
+            trace=trace_of(visit.scope),
+            wants_stream=True,
+        )
+        run = self._runtime.run(visit.agent, ENTRY, call, via=VIA)
+        has_begun = False
+        turn.submit_soon()
+        try:
+            async with run:
+                has_begun = True
+                run.is_streamed = visit.is_streamed
+                await turn.begin()
+                await self._tell(run, turn)
+        except HayhooksError as error:
+            if not has_begun and not turn.is_shown:
+                visit.refusal = error
+                raise InternalError(message=str(error)) from error
+            await turn.fail(error, self._failure)
+        except Exception as error:  # a boundary: of ours, and nobody else would end the task
+            logger.opt(exception=error).error("Task {} of {} failed", context.task_id, visit.agent)
+            await turn.fail(error, self._failure)
+
+    async def _tell(self, run: Run, turn: "_Turn") -> None:
+        fold = Fold(runs_own_tools=run.live.deployment.runs_own_tools)
+        saying = Saying(turn.queue, turn.task_id, turn.context_id, is_streamed=turn.visit.is_streamed)
+        is_complete = False
+        try:
+            async for events in run.batches():
+                if events and isinstance(events[0], Raw):
+                    saying.add([await _raw_part(events[0], turn.visit)])
+                else:
+                    saying.add(fold.add(events))
+            saying.add(fold.end())
+            is_complete = fold.question is None
+        finally:
+            # Also of a run that fails: what it has said so far was said.
+            await asyncio.shield(saying.end(is_complete=is_complete))
+        usage = {"usage": fold.usage} if fold.usage else {}
+        if fold.question is not None:
+            await turn.status(TaskState.TASK_STATE_INPUT_REQUIRED, fold.question, usage)
+        else:
+            await turn.status(TaskState.TASK_STATE_COMPLETED, None, usage)
+
+    def _failure(self, error: BaseException) -> tuple[TaskState, str, dict[str, Any]]:
+        if isinstance(error, ServerStopping):
+            return TaskState.TASK_STATE_FAILED, INTERRUPTED, {"kind": error.kind}
+        status, body, _ = error_body(error, show_tracebacks=self._show_tracebacks)
+        detail = body["detail"] if isinstance(body["detail"], str) else str(body["detail"])
+        facts = {key: body[key] for key in ("kind", "errors", "traceback") if key in body}
+        # A caller's own mistake, as the deployment's code finds it: the agent does not take the task.
+        is_callers = 400 <= status < 500 and status != STATUS["busy"]
+        state = TaskState.TASK_STATE_REJECTED if is_callers else TaskState.TASK_STATE_FAILED
+        return state, detail, {"error": facts}
+
+    async def _watch(self) -> None:
+        """Stop runs whose tasks another process has cancelled."""
+        while self._running:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                for task_id in await self._tasks.canceled(list(self._running)) if self._running else ():
+                    turn = self._running.get(task_id)
+                    if turn is not None:
+                        turn.cancel(_CANCELED)
+            except Exception as error:  # a boundary: the next look may succeed
+                logger.opt(exception=error).error("What other workers have cancelled cannot be read")
+        self._watcher = None
+
+
+class _Turn:
+    """One message and what is done about it, in the task that was current when it was made."""
+
+    def __init__(self, context: RequestContext, queue: EventQueue) -> None:
+        self.context = context
+        self.queue = queue
+        self.task_id = context.task_id or ""
+        self.context_id = context.context_id or ""
+        self.visit: Visit = visit_of(context.call_context)
+        self.ended = asyncio.Event()
+        self.is_shown = context.current_task is not None  # whoever asked knows of the task
+        self.cause: BaseException | None = None  # of its cancellation
+        self._runner = asyncio.current_task()
+        self._submitting: asyncio.Task[None] | None = None
+        self._showing = asyncio.Lock()
+
+    def submit_soon(self) -> None:
+        """Show the task as submitted, should it not begin at once."""
+        self._submitting = asyncio.create_task(self._submit())
+
+    async def begin(self) -> None:
+        """Show the task as being worked at."""
+        if not await self._show(TaskState.TASK_STATE_WORKING):
+            await self.status(TaskState.TASK_STATE_WORKING)
+
+    async def status(self, state: TaskState, said: str | None = None, metadata: dict[str, Any] | None = None) -> None:
+        """Say in which state the task is."""
+        event = TaskStatusUpdateEvent(
+            task_id=self.task_id,
+            context_id=self.context_id,
+            status=status_of(state, said, self.task_id, self.context_id),
+        )
+        if metadata:
+            event.metadata.CopyFrom(ParseDict(metadata, Struct()))
+        await self.queue.enqueue_event(event)
+
+    async def fail(
+        self, error: BaseException, told: Callable[[BaseException], tuple[TaskState, str, dict[str, Any]]]
+    ) -> None:
+        """Say that it has failed, and why."""
+        await self._show(TaskState.TASK_STATE_SUBMITTED)
+        await self.status(*told(error))
+
+    def cancel(self, cause: BaseException) -> None:
+        """Stop the run."""
+        if self.cause is None and not self.ended.is_set() and self._runner is not None:
+            self.cause = cause
+            self._runner.cancel()
+
+    def close(self) -> None:
+        """It is over."""
+        if self._submitting is not None:
+            self._submitting.cancel()
+        self.ended.set()
+
+    async def _submit(self) -> None:
+        await asyncio.sleep(_SUBMITTED_S)
+        await self._show(TaskState.TASK_STATE_SUBMITTED)
+
+    async def _show(self, state: TaskState) -> bool:
+        """Show the task for the first time; whether it is."""
+        async with self._showing:
+            if self.is_shown:
+                return False
+            self.is_shown = True
+            message = self.context.message
+            task = Task(
+                id=self.task_id,
+                context_id=self.context_id,
+                status=status_of(state, None, self.task_id, self.context_id),
+                history=[message] if message is not None else [],
+            )
+            await self.queue.enqueue_event(task)
+            return True
+
+
+_CANCELED = asyncio.CancelledError("by its caller")
+
+
+async def _raw_part(raw: Raw, visit: Visit) -> Any:
+    """The body of an HTTP response that the hook gave, as a part."""
+    headers: list[tuple[bytes, bytes]] = []
+    pieces: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers.extend(message.get("headers", ()))
+        else:
+            pieces.append(message.get("body", b""))
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    await raw.response({**visit.scope, "method": "GET"}, receive, send)
+    return response_part(b"".join(pieces), headers)

@@ -1,0 +1,156 @@
+"""The library's request handler with what it leaves to servers: which parts an agent takes, what errors may tell."""
+
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+from a2a.server.context import ServerCallContext
+from a2a.server.events import Event
+from a2a.server.request_handlers import DefaultRequestHandlerV2
+from a2a.server.tasks.push_notification_config_store import PushNotificationConfigStore
+from a2a.server.tasks.push_notification_sender import PushNotificationSender
+from a2a.types.a2a_pb2 import (
+    AgentCapabilities,
+    AgentCard,
+    GetExtendedAgentCardRequest,
+    Message,
+    SendMessageRequest,
+    SubscribeToTaskRequest,
+    Task,
+)
+from a2a.utils.errors import (
+    A2AError,
+    ContentTypeNotSupportedError,
+    InternalError,
+    InvalidParamsError,
+    PushNotificationNotSupportedError,
+    UnsupportedOperationError,
+)
+from google.protobuf.json_format import ParseDict
+from loguru import logger
+
+from hayhooks.core.errors import HayhooksError
+from hayhooks.surfaces.a2a.card import input_modes, takes
+from hayhooks.surfaces.a2a.executor import Executor
+from hayhooks.surfaces.a2a.parts import media_type
+from hayhooks.surfaces.a2a.tasks import Tasks
+from hayhooks.surfaces.a2a.visit import visit_of
+
+_LONGEST_ID = 200  # of what a caller names: contexts and messages
+_PARKED_S = 1.0  # for which a task that waits for input stays in memory; then any process goes on with it
+_OPERATIONS = (
+    "on_get_task", "on_list_tasks", "on_cancel_task", "on_create_task_push_notification_config",
+    "on_get_task_push_notification_config", "on_list_task_push_notification_configs",
+    "on_delete_task_push_notification_config",
+)  # fmt: skip
+
+
+class Handler(DefaultRequestHandlerV2):
+    """Answers every operation of every agent; the visit in the call's context says which."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        tasks: Tasks,
+        extended_card: Callable[[ServerCallContext], dict[str, Any] | None],
+        event_stream: Any,
+        push_configs: PushNotificationConfigStore | None,
+        push_sender: PushNotificationSender | None,
+        is_allowed: Callable[[str], Awaitable[bool]] | None,
+    ) -> None:
+        capabilities = AgentCapabilities(
+            streaming=True, push_notifications=push_configs is not None, extended_agent_card=True
+        )
+        super().__init__(
+            executor,
+            tasks,
+            # What all agents have in common; none of them has this card.
+            AgentCard(name="agents", description="agents", version="1", capabilities=capabilities),
+            push_config_store=push_configs,
+            push_sender=push_sender,
+            push_url_validator=is_allowed,
+            event_stream=event_stream,
+            interrupted_task_timeout=_PARKED_S,
+        )
+        self._extended_card = extended_card
+        for name in _OPERATIONS:
+            setattr(self, name, _told(getattr(self, name)))
+
+    async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
+        """Run the agent, and answer when it is done or needs something."""
+        self._check(params, context)
+        return await _told(super().on_message_send)(params, context)  # type: ignore[no-any-return]
+
+    async def on_message_send_stream(
+        self, params: SendMessageRequest, context: ServerCallContext
+    ) -> AsyncGenerator[Event, None]:
+        """Run the agent, and stream what it says."""
+        self._check(params, context)
+        async for event in _told_stream(super().on_message_send_stream(params, context), context):
+            yield event
+
+    async def on_subscribe_to_task(
+        self, params: SubscribeToTaskRequest, context: ServerCallContext
+    ) -> AsyncGenerator[Event, None]:
+        """Stream what a run says that is under way."""
+        async for event in _told_stream(super().on_subscribe_to_task(params, context), context):
+            yield event
+
+    async def on_get_extended_agent_card(
+        self, params: GetExtendedAgentCardRequest, context: ServerCallContext
+    ) -> AgentCard:
+        """The card for callers who have shown who they are."""
+        card = self._extended_card(context)
+        if card is None:
+            raise UnsupportedOperationError("The agent does not support authenticated extended cards.")
+        found: AgentCard = ParseDict(card, AgentCard(), ignore_unknown_fields=True)
+        return found
+
+    def _check(self, params: SendMessageRequest, context: ServerCallContext) -> None:
+        """Refuse what no agent, or this one does not take."""
+        message = params.message
+        for name, value in (("contextId", message.context_id), ("messageId", message.message_id)):
+            if len(value) > _LONGEST_ID:
+                raise InvalidParamsError(f"{name} is longer than {_LONGEST_ID} characters.")
+        if params.configuration.HasField("task_push_notification_config") and self._push_config_store is None:
+            raise PushNotificationNotSupportedError
+        modes = input_modes(visit_of(context).deployment)
+        for part in message.parts:
+            media = media_type(part)
+            if media is not None and not takes(modes, media):
+                raise ContentTypeNotSupportedError(
+                    f"The agent does not take {media[:80]!r}. It takes {', '.join(modes)}."
+                )
+
+
+def _told(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """*operation*, whose errors tell a caller nothing that is not the caller's."""
+
+    @functools.wraps(operation)
+    async def told(params: Any, context: ServerCallContext) -> Any:
+        try:
+            return await operation(params, context)
+        except Exception as error:
+            raise _sayable(error, context) from error
+
+    return told
+
+
+async def _told_stream(stream: AsyncGenerator[Event, None], context: ServerCallContext) -> AsyncGenerator[Event, None]:
+    try:
+        async for event in stream:
+            yield event
+    except Exception as error:
+        raise _sayable(error, context) from error
+    finally:
+        await stream.aclose()
+
+
+def _sayable(error: Exception, context: ServerCallContext) -> A2AError:
+    if isinstance(error, HayhooksError):
+        visit_of(context).refusal = error
+        return InternalError(str(error))
+    if isinstance(error, A2AError):
+        return error
+    logger.opt(exception=error).error("A2A request to {} failed", visit_of(context).agent)
+    return InternalError("Internal server error. The server's log says why.")
