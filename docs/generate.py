@@ -70,7 +70,7 @@ Every error of these routes has one shape. `detail` is a sentence for the caller
 
 An `HTTPException` that a wrapper raises passes through with its status, headers and `detail`, which may then be any
 JSON. Paths below `/v1`, and `/{name}/chat`, answer in [OpenAI's shape](../openai-chat.md#errors), those of Anthropic's
-API in [Anthropic's](../anthropic.md#errors).
+API in [Anthropic's](../anthropic.md#errors), those below `/a2a/{name}` in [A2A's](../a2a.md#tasks).
 
 | Kind | Status | What it means |
 |---|---|---|
@@ -109,6 +109,8 @@ _OUTSIDE_OPENAPI = {
     "/docs": "The API's interactive page (Swagger UI). Works without the internet.",
     "/redoc": "The API's reading page (ReDoc). Works without the internet.",
     "/openapi.json": "The OpenAPI 3.1 document of what is deployed now.",
+    "/a2a": "The [A2A](../a2a.md) agents that the caller may call.",
+    "/a2a/{name}/.well-known/agent-card.json": "The card of an agent, which is called at `/a2a/{name}`.",
 }
 _TAGS = {
     "status": "Status",

@@ -26,7 +26,7 @@ DOORS: dict[str, Door] = {
     **dict.fromkeys(("docs", "redoc", "docs-assets", "openapi.json", "health", ".well-known"), "anybody"),
     **dict.fromkeys(("status", "deployments", "draw"), "read"),
     **dict.fromkeys(("deploy", "deploy_files", "deploy-yaml", "undeploy", "rollback", "canary"), "deploy"),
-    **dict.fromkeys(("chat", "embeddings", "messages", "models"), "run"),
+    **dict.fromkeys(("a2a", "chat", "embeddings", "messages", "models"), "run"),
     **dict.fromkeys(("responses", "conversations", "files"), "kept"),
     "keys": "admin",
     "mcp": "login",  # what a caller may do is said for each tool, below
@@ -206,6 +206,118 @@ def test_every_route_asks_every_caller_for_the_right_key(closed: Closed) -> None
     assert failures == []
 
 
+SAYS = {"message": {"role": "ROLE_USER", "messageId": "m", "parts": [{"text": "hi"}]}}
+RPC = {
+    "SendMessage": SAYS,
+    "SendStreamingMessage": SAYS,
+    "GetTask": {"id": "x"},
+    "ListTasks": {},
+    "CancelTask": {"id": "x"},
+    "SubscribeToTask": {"id": "x"},
+    "CreateTaskPushNotificationConfig": {"taskId": "x", "url": "https://hooks.example"},
+    "GetTaskPushNotificationConfig": {"taskId": "x", "id": "y"},
+    "ListTaskPushNotificationConfigs": {"taskId": "x"},
+    "DeleteTaskPushNotificationConfig": {"taskId": "x", "id": "y"},
+    "GetExtendedAgentCard": {},
+    "message/send": {"message": {"role": "user", "messageId": "m", "parts": [{"kind": "text", "text": "hi"}]}},
+    "tasks/get": {"id": "x"},
+}
+REST = [
+    ("POST", "/message:send"), ("POST", "/message:stream"), ("GET", "/tasks/x"), ("GET", "/tasks"),
+    ("POST", "/tasks/x:cancel"), ("POST", "/tasks/x:subscribe"), ("POST", "/tasks/x/pushNotificationConfigs"),
+    ("GET", "/tasks/x/pushNotificationConfigs"), ("GET", "/tasks/x/pushNotificationConfigs/y"),
+    ("DELETE", "/tasks/x/pushNotificationConfigs/y"), ("GET", "/extendedAgentCard"), ("POST", "/v1/message:send"),
+]  # fmt: skip
+V1 = {"a2a-version": "1.0"}
+
+
+def a2a_calls(name: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every operation of A2A on that agent: how to call it."""
+    url = f"/a2a/{name}"
+    rpc = [
+        ("POST", url, {"json": {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}})
+        for method, params in RPC.items()
+    ]
+    rest = [(method, url + path, {"json": SAYS} if method == "POST" else {}) for method, path in REST]
+    return [*rpc, *rest, ("GET", f"{url}/.well-known/agent-card.json", {})]
+
+
+def is_a2a_refusal(answer: httpx.Response) -> bool:
+    body = answer.json()
+    if answer.request.url.path.endswith(".json"):
+        return body["kind"] in ("unauthorized", "forbidden")
+    error = body["error"]
+    if "jsonrpc" in body:
+        return error["code"] == -32000 and error["data"][0]["reason"] in ("UNAUTHORIZED", "FORBIDDEN")
+    return error["code"] == answer.status_code and error["status"] in ("UNAUTHENTICATED", "PERMISSION_DENIED")
+
+
+def test_every_operation_of_an_agent_asks_every_caller_for_the_right_key(closed: Closed) -> None:
+    failures = []
+    for method, path, body in a2a_calls("closed"):
+        for caller in CALLERS:
+            may = caller in (("runner", "boss", "admin") if not path.endswith(".json") else allowed("read", path))
+            answer = closed.ask(method, path, caller, headers=V1, **body)
+            if may:
+                is_right = answer.status_code not in (401, 403)
+            elif caller in (None, "foreign", "wrong", "expired_boss"):
+                is_right = answer.status_code == 401 and is_a2a_refusal(answer)
+                is_right = is_right and answer.headers["www-authenticate"] == "Bearer"
+            else:
+                is_right = answer.status_code == 403 and is_a2a_refusal(answer)
+            if not is_right:
+                failures.append((method, path, body, caller, answer.status_code, answer.text[:200]))
+    assert failures == []
+
+
+@pytest.mark.parametrize("caller", [None, "other", "wrong"])
+def test_an_agent_is_not_told_to_those_who_may_not_know_it(closed: Closed, caller: str | None) -> None:
+    for one, other in zip(a2a_calls("closed"), a2a_calls("nobody"), strict=True):
+        answers = [
+            closed.ask(method, path, caller, headers=V1, **body) for method, path, body in (one, other)
+        ]  # fmt: skip
+        seen = {(answer.status_code, answer.text.replace("closed", "nobody")) for answer in answers}
+        assert len(seen) == 1, one
+
+
+def test_tasks_of_agents_are_those_of_the_key_that_left_them(closed: Closed) -> None:
+    def call(caller: str, method: str, params: dict[str, Any]) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return closed.ask("POST", "/a2a/closed", caller, headers=V1, json=body).json()
+
+    task = call("runner", "SendMessage", SAYS)["result"]["task"]
+    assert task["artifacts"][0]["parts"][0]["text"] == "runner speaks"
+    assert call("runner", "GetTask", {"id": task["id"]})["result"] == task
+    assert call("all_runs", "GetTask", {"id": task["id"]})["error"]["code"] == -32001
+    assert call("all_runs", "CancelTask", {"id": task["id"]})["error"]["code"] == -32001
+    assert call("all_runs", "ListTasks", {"contextId": task["contextId"]})["result"]["tasks"] == []
+    more = {"message": {**SAYS["message"], "taskId": task["id"]}}
+    assert call("all_runs", "SendMessage", more)["error"]["code"] == -32001
+    # An admin sees everybody's, and nobody's conversation is continued by another.
+    assert call("boss", "GetTask", {"id": task["id"]})["result"] == task
+
+
+def test_cards_say_which_keys_an_agent_wants(closed: Closed) -> None:
+    def card(name: str, caller: str | None) -> dict[str, Any]:
+        found: dict[str, Any] = closed.ask("GET", f"/a2a/{name}/.well-known/agent-card.json", caller).json()
+        return found
+
+    one = card("closed", "runner")
+    assert set(one["securitySchemes"]) == {"bearer", "apiKey"}
+    assert one["securityRequirements"] == [{"schemes": {name: {"list": []}}} for name in ("bearer", "apiKey")]
+    assert one["capabilities"]["extendedAgentCard"] is True
+    assert "securitySchemes" not in card("open", None)
+    extended = closed.ask("GET", "/a2a/closed/extendedAgentCard", "runner", headers=V1).json()
+    assert extended["name"] == "closed"
+    answer = closed.ask("GET", "/a2a/open/.well-known/agent-card.json", None)
+    assert (answer.headers["cache-control"], answer.headers["vary"]) == (
+        "public, max-age=60",
+        "authorization, x-api-key",
+    )
+    answer = closed.ask("GET", "/a2a/closed/.well-known/agent-card.json", "runner")
+    assert answer.headers["cache-control"] == "private, max-age=60"
+
+
 def test_no_prefix_is_left_out_of_the_table(tmp_path: Path) -> None:
     app = create_app(AppSettings(pipelines_dir=str(tmp_path / "pipelines")))
     with TestClient(app):
@@ -245,13 +357,14 @@ def test_listings_show_what_the_caller_may_use(closed: Closed) -> None:
         return [
             sorted(model["id"] for model in models),
             sorted(model["id"] for model in anthropic),
+            sorted(agent["name"] for agent in closed.ask("GET", "/a2a", caller).json()["agents"]),
             sorted(path.split("/")[1] for path in paths if path.endswith("/run")),
         ]
 
-    assert seen(None) == [["open"]] * 3
-    assert seen("runner") == [["closed", "open"]] * 3
-    assert seen("admin") == seen("accountant") == [["closed", "finance", "open"]] * 3
-    assert seen("all_runs") == [["closed", "open"], ["closed", "open"], ["closed", "finance", "open"]]
+    assert seen(None) == [["open"]] * 4
+    assert seen("runner") == [["closed", "open"]] * 4
+    assert seen("admin") == seen("accountant") == [["closed", "finance", "open"]] * 4
+    assert seen("all_runs") == [*[["closed", "open"]] * 3, ["closed", "finance", "open"]]
     assert closed.ask("GET", "/status", "runner").json()["pipelines"] == ["closed", "open"]
     assert closed.ask("GET", "/status", "reader").json()["pipelines"] == ["closed", "open"]
 

@@ -146,6 +146,23 @@ def test_a_pipeline_in_yaml_translates_in_a_chat(server: RunningServer, models: 
     assert "Echo: La lampe est bleue." in json.dumps(run.json()["result"]["replies"])
 
 
+def test_an_agent_asks_another_one_over_a2a(server: RunningServer, models: ModelServer) -> None:
+    for _ in range(2):
+        models.reply(ToolCall("ask_stock_agent", {"question": "How many blue kettles are there?"}))
+        models.reply(ToolCall("check_stock", {"product": "blue kettle"}))
+        models.reply("There are 12 in Rotterdam.")
+        models.reply("Yes, you can have ten.")
+    card, chat, task = run_readme("two_agents", server)
+    assert card.json()["name"] == "Stock agent"
+    assert chat.json()["choices"][0]["message"]["content"] == "Yes, you can have ten."
+    asked = [request.last_text for request in models.chats[-8:]]
+    assert asked[1] == "How many blue kettles are there?"
+    assert asked[3] == "There are 12 in Rotterdam."
+    found = task.json()["result"]["task"]
+    assert found["artifacts"][0]["parts"] == [{"text": "Yes, you can have ten."}]
+    assert [said["parts"][0]["text"] for said in found["history"]][1:] == ["Asking the stock agent"]
+
+
 def test_files_come_in_with_json_beside_them_and_a_file_goes_out(server: RunningServer) -> None:
     (answer,) = run_readme("files_in_and_out", server)
     assert answer.headers["content-disposition"] == 'attachment; filename="passages.jsonl"'

@@ -5,11 +5,13 @@ Not part of an ordinary run, as the first one installs them: ``pytest -m clients
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hayhooks.testing import RunningServer, running_server
+from tests.support.agents import CARD, write_agents
 from tests.support.chat_wrappers import CHAT_WRAPPERS, write_wrappers
 from tests.support.clients import ClientProgram, NoNpm
 from tests.support.model_server import ModelServer
@@ -101,3 +103,19 @@ def test_errors_tell_the_user_what_went_wrong(facts: dict[str, Any]) -> None:
     assert "'failing' failed" in facts["failing"]
     assert "'failing' failed" in facts["breaking"]
     assert "secret" not in facts["failing"] + facts["breaking"]
+
+
+def test_agents_answer_the_a2a_sdk_for_javascript(tmp_path: Path) -> None:
+    write_agents(tmp_path / "pipelines", {"obey": CARD})
+    with running_server(tmp_path / "pipelines") as server:
+        try:
+            facts = ClientProgram("a2a_agents.mjs", "package.json").run(f"{server.url}/a2a/obey")
+        except NoNpm as missing:
+            pytest.skip(str(missing))
+    wanted = {
+        "text": "You said: hello", "again": "You said: hello", "first": "task", "last": "statusUpdate",
+        "streamed": "a b ", "asked": "TASK_STATE_INPUT_REQUIRED", "answered": "Off to Paris",
+        "error": "TaskNotFoundError",
+    }  # fmt: skip
+    assert facts.pop("old_rest") == {**wanted, "error": "Error"}  # 0.3 had no names for errors over HTTP
+    assert facts == dict.fromkeys(("rpc", "rest", "old_rpc"), wanted)

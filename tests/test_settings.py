@@ -75,6 +75,10 @@ CONTRACT = {
     "A2A_PORT": ("8082", "a2a_port", 8082),
     "A2A_EXTERNAL_URL": ("https://agents.example", "a2a_external_url", "https://agents.example"),
     "A2A_V0_3_COMPAT": ("false", "a2a_v0_3_compat", False),
+    "A2A_TASKS_MAX_AGE_S": ("60", "a2a_tasks_max_age_s", 60.0),
+    "A2A_TASKS_MAX_COUNT": ("7", "a2a_tasks_max_count", 7),
+    "A2A_TASKS_MAX_BYTES": ("8", "a2a_tasks_max_bytes", 8),
+    "A2A_PUSH_HOSTS": ('["hooks.example:8443"]', "a2a_push_hosts", ["hooks.example:8443"]),
     "ALLOWED_HOSTS": ('["a.example"]', "allowed_hosts", ["a.example"]),
 }
 TOGETHER = {  # one without the others is refused

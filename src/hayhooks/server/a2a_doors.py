@@ -65,7 +65,6 @@ def _options(parts: Parts) -> surface.A2AOptions:
         database=parts.directory / "a2a.db",
         prepare=_prepare,
         is_gone=is_gone_worker,
-        is_shared=parts.is_shared,
         finish_s=min(settings.graceful_shutdown_timeout, _FINISH_S),
         max_age_s=settings.a2a_tasks_max_age_s,
         max_count=settings.a2a_tasks_max_count,

@@ -16,13 +16,12 @@ from loguru import logger
 from hayhooks.core.context import Session
 from hayhooks.core.deployment import Call
 from hayhooks.core.errors import HayhooksError, ServerStopping
-from hayhooks.core.events import Raw
 from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import STATUS, error_body, trace_of
 from hayhooks.surfaces.a2a.agents import ENTRY
 from hayhooks.surfaces.a2a.conversation import messages_of
-from hayhooks.surfaces.a2a.fold import Fold, response_part
+from hayhooks.surfaces.a2a.fold import Fold
 from hayhooks.surfaces.a2a.parts import data_of, plain
 from hayhooks.surfaces.a2a.saying import Saying
 from hayhooks.surfaces.a2a.tasks import INTERRUPTED, Tasks, status_of
@@ -34,12 +33,11 @@ _LOOK_S = 0.5  # between looks for what other processes have cancelled
 
 
 class Executor(AgentExecutor):
-    """The runs of this process. Event loop only. *is_shared* says that other processes may cancel one."""
+    """The runs of this process, which any process that uses the same database may cancel. Event loop only."""
 
-    def __init__(self, runtime: Runtime, tasks: Tasks, *, is_shared: bool, show_tracebacks: bool) -> None:
+    def __init__(self, runtime: Runtime, tasks: Tasks, *, show_tracebacks: bool) -> None:
         self._runtime = runtime
         self._tasks = tasks
-        self._is_shared = is_shared
         self._show_tracebacks = show_tracebacks
         self._running: dict[str, _Turn] = {}
         self._watcher: asyncio.Task[None] | None = None
@@ -55,7 +53,7 @@ class Executor(AgentExecutor):
         if context.current_task is not None:
             await self._tasks.claim(task_id)
         self._running[task_id] = turn
-        if self._is_shared and self._watcher is None:
+        if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
         try:
             await self._answer(turn)
@@ -152,10 +150,7 @@ class Executor(AgentExecutor):
         is_complete = False
         try:
             async for events in run.batches():
-                if events and isinstance(events[0], Raw):
-                    saying.add([await _raw_part(events[0], turn.visit)])
-                else:
-                    saying.add(fold.add(events))
+                saying.add(fold.add(events))
             saying.add(fold.end())
             is_complete = fold.question is None
         finally:
@@ -269,21 +264,3 @@ class _Turn:
 
 
 _CANCELED = asyncio.CancelledError("by its caller")
-
-
-async def _raw_part(raw: Raw, visit: Visit) -> Any:
-    """The body of an HTTP response that the hook gave, as a part."""
-    headers: list[tuple[bytes, bytes]] = []
-    pieces: list[bytes] = []
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            headers.extend(message.get("headers", ()))
-        else:
-            pieces.append(message.get("body", b""))
-
-    async def receive() -> Any:
-        await asyncio.Event().wait()
-
-    await raw.response({**visit.scope, "method": "GET"}, receive, send)
-    return response_part(b"".join(pieces), headers)

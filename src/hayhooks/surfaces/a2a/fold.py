@@ -140,22 +140,6 @@ def file_part(data: dict[str, Any]) -> Part | None:
     return None
 
 
-def response_part(content: bytes, headers: Iterable[tuple[bytes, bytes]]) -> Part:
-    """The body of an HTTP response that a hook gave: text, data or a file."""
-    found = dict(headers)
-    kind = found.get(b"content-type", b"application/octet-stream").decode("latin-1")
-    media = kind.partition(";")[0].strip().lower()
-    if media == "application/json":
-        try:
-            return data_part(msgspec.json.decode(content))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            pass  # the hook says so, but it is something else: a file then
-    if media.startswith("text/"):
-        return Part(text=content.decode("utf-8", "replace"), media_type=media)
-    name = found.get(b"content-disposition", b"").decode("latin-1").partition("filename=")[2].strip('"; ')
-    return Part(raw=content, media_type=media, filename=name)
-
-
 def _sound(text: str) -> str:
     """*text* without halves of character pairs, which tokenizers make and the wire does not take."""
     try:

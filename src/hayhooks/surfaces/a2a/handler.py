@@ -4,6 +4,7 @@ import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+from a2a.server.cluster import StoredTask
 from a2a.server.context import ServerCallContext
 from a2a.server.events import Event
 from a2a.server.request_handlers import DefaultRequestHandlerV2
@@ -79,6 +80,7 @@ class Handler(DefaultRequestHandlerV2):
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
         """Run the agent, and answer when it is done or needs something."""
         self._check(params, context)
+        await self._find_context(params.message, context)
         return await _told(super().on_message_send)(params, context)  # type: ignore[no-any-return]
 
     async def on_message_send_stream(
@@ -86,6 +88,7 @@ class Handler(DefaultRequestHandlerV2):
     ) -> AsyncGenerator[Event, None]:
         """Run the agent, and stream what it says."""
         self._check(params, context)
+        await self._find_context(params.message, context)
         async for event in _told_stream(super().on_message_send_stream(params, context), context):
             yield event
 
@@ -106,6 +109,16 @@ class Handler(DefaultRequestHandlerV2):
         found: AgentCard = ParseDict(card, AgentCard(), ignore_unknown_fields=True)
         return found
 
+    async def _find_context(self, message: Message, context: ServerCallContext) -> None:
+        """A message for a task is one in its context; the library would make a new one."""
+        if message.task_id and not message.context_id:
+            stored = await _told(self._of_task)(message.task_id, context)
+            if stored is not None:
+                message.context_id = stored.task.context_id
+
+    async def _of_task(self, task_id: str, context: ServerCallContext) -> StoredTask | None:
+        return await self._versioned_store.get(task_id, context)
+
     def _check(self, params: SendMessageRequest, context: ServerCallContext) -> None:
         """Refuse what no agent, or this one does not take."""
         message = params.message
@@ -116,6 +129,8 @@ class Handler(DefaultRequestHandlerV2):
             raise PushNotificationNotSupportedError
         modes = input_modes(visit_of(context).deployment)
         for part in message.parts:
+            if part.WhichOneof("content") is None:
+                raise InvalidParamsError("A part has no content: give 'text', 'data', 'raw' or 'url'.")
             media = media_type(part)
             if media is not None and not takes(modes, media):
                 raise ContentTypeNotSupportedError(

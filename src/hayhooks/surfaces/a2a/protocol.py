@@ -52,14 +52,13 @@ class Protocol:
         targets: Targets,
         extended_card: Callable[[Visit], dict[str, Any] | None],
         *,
-        is_shared: bool,
         speaks_0_3: bool,
     ) -> None:
         self._options = options
         self._database = Database(kept)
         self._tasks = Tasks(self._database)
         self._events = DatabaseTaskEventStream(self._database.engine)
-        self._executor = Executor(runtime, self._tasks, is_shared=is_shared, show_tracebacks=options.show_tracebacks)
+        self._executor = Executor(runtime, self._tasks, show_tracebacks=options.show_tracebacks)
         # The table is there in any case: what a task leaves goes with it.
         self._configs = DatabasePushNotificationConfigStore(
             self._database.engine, owner_resolver=lambda context: visit_of(context).owner

@@ -52,7 +52,6 @@ class A2AOptions:
     database: Path
     prepare: Callable[[Path], None]  # makes the database's file, ready for several processes; blocks
     is_gone: Callable[[int], bool]  # whether the process of that id has ended
-    is_shared: bool  # with other processes of this server
     finish_s: float  # that runs without a caller may take to end when the server stops
     max_age_s: float
     max_count: int
@@ -198,7 +197,6 @@ class Agents:
             kept,
             Targets(a2a.push_hosts),
             self._extended,
-            is_shared=a2a.is_shared,
             speaks_0_3=a2a.speaks_0_3,
         )
 
