@@ -3,18 +3,23 @@
 from typing import Any
 
 from a2a.server.agent_execution import RequestContext
+from a2a.server.cluster import VersionedTaskStore
 from a2a.types.a2a_pb2 import ListTasksRequest, Message, Role, Task, TaskState
 
 from hayhooks.surfaces.a2a.parts import answer_message, chat_message
-from hayhooks.surfaces.a2a.tasks import Tasks
 
 _TASKS = 100  # of one context, the newest
 
 
-async def messages_of(context: RequestContext, tasks: Tasks) -> list[dict[str, Any]]:
-    """The messages of the conversation that *context*'s message continues, and that message as the last."""
+async def messages_of(context: RequestContext, tasks: VersionedTaskStore, *, is_new: bool) -> list[dict[str, Any]]:
+    """The messages of the conversation that *context*'s message continues, and that message as the last.
+
+    A conversation that *is_new* has no others.
+    """
     message = context.message
     assert message is not None
+    if is_new:
+        return [chat_message(message)]
     request = ListTasksRequest(context_id=context.context_id or "", page_size=_TASKS, include_artifacts=True)
     page = await tasks.list(request, context.call_context)
     earlier = [task for task in reversed(page.tasks) if task.status.state == TaskState.TASK_STATE_COMPLETED]

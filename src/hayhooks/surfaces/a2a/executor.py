@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.cluster import VersionedTaskStore
 from a2a.server.events import EventQueue
 from a2a.types.a2a_pb2 import Task, TaskState, TaskStatusUpdateEvent
 from a2a.utils.errors import InternalError
@@ -20,11 +20,12 @@ from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import STATUS, error_body, trace_of
 from hayhooks.surfaces.a2a.agents import ENTRY
+from hayhooks.surfaces.a2a.claims import Claims
 from hayhooks.surfaces.a2a.conversation import messages_of
 from hayhooks.surfaces.a2a.fold import Fold
 from hayhooks.surfaces.a2a.parts import data_of, plain
 from hayhooks.surfaces.a2a.saying import Saying
-from hayhooks.surfaces.a2a.tasks import INTERRUPTED, Tasks, status_of
+from hayhooks.surfaces.a2a.tasks import INTERRUPTED, status_of
 from hayhooks.surfaces.a2a.visit import Visit, visit_of
 
 VIA = "a2a"
@@ -35,9 +36,10 @@ _LOOK_S = 0.5  # between looks for what other processes have cancelled
 class Executor(AgentExecutor):
     """The runs of this process, which any process that uses the same database may cancel. Event loop only."""
 
-    def __init__(self, runtime: Runtime, tasks: Tasks, *, show_tracebacks: bool) -> None:
+    def __init__(self, runtime: Runtime, tasks: VersionedTaskStore, claims: Claims, *, show_tracebacks: bool) -> None:
         self._runtime = runtime
         self._tasks = tasks
+        self._claims = claims
         self._show_tracebacks = show_tracebacks
         self._running: dict[str, _Turn] = {}
         self._watcher: asyncio.Task[None] | None = None
@@ -51,7 +53,7 @@ class Executor(AgentExecutor):
         task_id = context.task_id or ""
         turn = _Turn(context, event_queue)
         if context.current_task is not None:
-            await self._tasks.claim(task_id)
+            await self._claims.claim(task_id)
         self._running[task_id] = turn
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._watch())
@@ -69,8 +71,6 @@ class Executor(AgentExecutor):
             turn.close()
             if self._running.get(task_id) is turn:
                 del self._running[task_id]
-        with suppress(Exception):  # a size that is not known is only not counted
-            await self._tasks.note_size(task_id)
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
         """Stop the run, which says so as its last word: nothing follows a final state."""
@@ -83,6 +83,10 @@ class Executor(AgentExecutor):
         await event_queue.enqueue_event(
             TaskStatusUpdateEvent(task_id=context.task_id, context_id=context.context_id, status=status)
         )
+
+    def is_running(self, task_id: str) -> bool:
+        """Whether that task is run here."""
+        return task_id in self._running
 
     async def stop(self, wait_s: float) -> None:
         """Let what runs finish for *wait_s* seconds, then end it; its tasks have failed."""
@@ -101,7 +105,7 @@ class Executor(AgentExecutor):
         visit, context = turn.visit, turn.context
         message = context.message
         assert message is not None
-        messages = await messages_of(context, self._tasks)
+        messages = await messages_of(context, self._tasks, is_new=visit.is_new_context)
         session = Session(context.context_id, None, context.metadata)
         body: dict[str, Any] = {
             "model": visit.agent,
@@ -146,7 +150,9 @@ class Executor(AgentExecutor):
 
     async def _tell(self, run: Run, turn: "_Turn") -> None:
         fold = Fold(runs_own_tools=run.live.deployment.runs_own_tools)
-        saying = Saying(turn.queue, turn.task_id, turn.context_id, is_streamed=turn.visit.is_streamed)
+        saying = Saying(
+            turn.queue, turn.task_id, turn.context_id, lambda: len(self._running), is_streamed=turn.visit.is_streamed
+        )
         is_complete = False
         try:
             async for events in run.batches():
@@ -178,7 +184,7 @@ class Executor(AgentExecutor):
         while self._running:
             await asyncio.sleep(_LOOK_S)
             try:
-                for task_id in await self._tasks.canceled(list(self._running)) if self._running else ():
+                for task_id in await self._claims.canceled(list(self._running)) if self._running else ():
                     turn = self._running.get(task_id)
                     if turn is not None:
                         turn.cancel(_CANCELED)

@@ -4,7 +4,8 @@ import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-from a2a.server.cluster import StoredTask
+from a2a.server.agent_execution.active_task import TERMINAL_TASK_STATES
+from a2a.server.cluster import StoredTask, TaskEventStream, TaskVersion, VersionedEvent, VersionedTaskStore
 from a2a.server.context import ServerCallContext
 from a2a.server.events import Event
 from a2a.server.request_handlers import DefaultRequestHandlerV2
@@ -33,8 +34,8 @@ from loguru import logger
 from hayhooks.core.errors import HayhooksError
 from hayhooks.surfaces.a2a.card import input_modes, takes
 from hayhooks.surfaces.a2a.executor import Executor
+from hayhooks.surfaces.a2a.following import follow
 from hayhooks.surfaces.a2a.parts import media_type
-from hayhooks.surfaces.a2a.tasks import Tasks
 from hayhooks.surfaces.a2a.visit import visit_of
 
 _LONGEST_ID = 200  # of what a caller names: contexts and messages
@@ -52,9 +53,8 @@ class Handler(DefaultRequestHandlerV2):
     def __init__(
         self,
         executor: Executor,
-        tasks: Tasks,
+        tasks: VersionedTaskStore,
         extended_card: Callable[[ServerCallContext], dict[str, Any] | None],
-        event_stream: Any,
         push_configs: PushNotificationConfigStore | None,
         push_sender: PushNotificationSender | None,
         is_allowed: Callable[[str], Awaitable[bool]] | None,
@@ -70,9 +70,10 @@ class Handler(DefaultRequestHandlerV2):
             push_config_store=push_configs,
             push_sender=push_sender,
             push_url_validator=is_allowed,
-            event_stream=event_stream,
+            event_stream=_Elsewhere(),
             interrupted_task_timeout=_PARKED_S,
         )
+        self._executor = executor
         self._extended_card = extended_card
         for name in _OPERATIONS:
             setattr(self, name, _told(getattr(self, name)))
@@ -81,6 +82,8 @@ class Handler(DefaultRequestHandlerV2):
         """Run the agent, and answer when it is done or needs something."""
         self._check(params, context)
         await self._find_context(params.message, context)
+        has_push = params.configuration.HasField("task_push_notification_config")
+        visit_of(context).tells_id_early = params.configuration.return_immediately or has_push
         return await _told(super().on_message_send)(params, context)  # type: ignore[no-any-return]
 
     async def on_message_send_stream(
@@ -95,8 +98,14 @@ class Handler(DefaultRequestHandlerV2):
     async def on_subscribe_to_task(
         self, params: SubscribeToTaskRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event, None]:
-        """Stream what a run says that is under way."""
-        async for event in _told_stream(super().on_subscribe_to_task(params, context), context):
+        """Stream what a run says that is under way, in whichever process."""
+        stream = super().on_subscribe_to_task(params, context)
+        if params.id and not self._executor.is_running(params.id):
+            stored = await _told(self._of_task)(params.id, context)
+            if stored is not None and stored.task.status.state not in TERMINAL_TASK_STATES:
+                await stream.aclose()
+                stream = follow(stored.task, lambda: self._of_task(params.id, context))
+        async for event in _told_stream(stream, context):
             yield event
 
     async def on_get_extended_agent_card(
@@ -111,6 +120,9 @@ class Handler(DefaultRequestHandlerV2):
 
     async def _find_context(self, message: Message, context: ServerCallContext) -> None:
         """A message for a task is one in its context; the library would make a new one."""
+        visit = visit_of(context)
+        visit.is_new = not message.task_id
+        visit.is_new_context = not (message.task_id or message.context_id)
         if message.task_id and not message.context_id:
             stored = await _told(self._of_task)(message.task_id, context)
             if stored is not None:
@@ -136,6 +148,21 @@ class Handler(DefaultRequestHandlerV2):
                 raise ContentTypeNotSupportedError(
                     f"The agent does not take {media[:80]!r}. It takes {', '.join(modes)}."
                 )
+
+
+class _Elsewhere(TaskEventStream):
+    """Tells the library that other processes work on the same tasks; following those is done by looking at them."""
+
+    async def publish(self, task_id: str, event: VersionedEvent) -> None:
+        """Nobody listens: what is written is looked at."""
+
+    async def subscribe(self, task_id: str, *, after: TaskVersion) -> AsyncGenerator[VersionedEvent, None]:
+        """Nothing comes this way."""
+        return
+        yield  # what makes it a generator
+
+    async def destroy(self, task_id: str) -> None:
+        """There is nothing to free."""
 
 
 def _told(operation: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

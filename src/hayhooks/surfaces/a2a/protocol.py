@@ -9,7 +9,6 @@ from typing import Any
 # Before the library is imported: it would make spans of its own for each call, beside the run's.
 os.environ.setdefault("OTEL_INSTRUMENTATION_A2A_SDK_ENABLED", "false")
 
-from a2a.server.cluster import DatabaseTaskEventStream
 from a2a.server.context import ServerCallContext
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.server.routes.rest_routes import create_rest_routes
@@ -27,9 +26,11 @@ from hayhooks.core.runtime import Runtime
 from hayhooks.surfaces._http import Header, HTTPOptions, MethodNotAllowed
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._streams import StreamSender
+from hayhooks.surfaces.a2a.claims import Claims
 from hayhooks.surfaces.a2a.database import Database, Kept
 from hayhooks.surfaces.a2a.executor import Executor
 from hayhooks.surfaces.a2a.handler import Handler
+from hayhooks.surfaces.a2a.live import LiveTasks
 from hayhooks.surfaces.a2a.push import PushSender, Targets
 from hayhooks.surfaces.a2a.tasks import Tasks
 from hayhooks.surfaces.a2a.visit import KEY, Contexts, Visit, owner_of, visit_of
@@ -56,9 +57,10 @@ class Protocol:
     ) -> None:
         self._options = options
         self._database = Database(kept)
-        self._tasks = Tasks(self._database)
-        self._events = DatabaseTaskEventStream(self._database.engine)
-        self._executor = Executor(runtime, self._tasks, show_tracebacks=options.show_tracebacks)
+        self._claims = Claims(kept)
+        self._tasks = Tasks(self._database, self._claims)
+        live = LiveTasks(self._tasks)
+        self._executor = Executor(runtime, live, self._claims, show_tracebacks=options.show_tracebacks)
         # The table is there in any case: what a task leaves goes with it.
         self._configs = DatabasePushNotificationConfigStore(
             self._database.engine, owner_resolver=lambda context: visit_of(context).owner
@@ -70,9 +72,8 @@ class Protocol:
 
         self._handler = Handler(
             self._executor,
-            self._tasks,
+            live,
             card,
-            self._events,
             self._configs if targets else None,
             self._push,
             targets.is_allowed if targets else None,
@@ -84,7 +85,8 @@ class Protocol:
 
     async def open(self) -> None:
         """Open the database. Raises when it cannot be."""
-        await self._database.open([self._tasks.initialize, self._events.initialize, self._configs.initialize])
+        await self._database.open([self._tasks.initialize, self._configs.initialize])
+        await self._claims.open()
 
     async def close(self, finish_s: float) -> None:
         """Let what runs finish for *finish_s* seconds, end the rest, close the database."""
@@ -92,6 +94,7 @@ class Protocol:
         await self._handler.aclose()
         if self._push is not None:
             await self._push.close()
+        await self._claims.close()
         await self._database.close()
 
     async def rpc(

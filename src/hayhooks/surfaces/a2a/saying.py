@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from a2a.server.events import EventQueue
 from a2a.types.a2a_pb2 import Artifact, Part, TaskArtifactUpdateEvent, TaskState, TaskStatusUpdateEvent
@@ -13,19 +13,26 @@ from hayhooks.surfaces.a2a.fold import Note
 from hayhooks.surfaces.a2a.tasks import join_texts, status_of
 
 ARTIFACT = "response"
-_STREAMED_S = 0.05  # at least between two events: each is written to the database, with the whole task
-_UNWATCHED_S = 0.5
-_BYTES_PER_S = 2_000_000  # that are written again and again of a growing answer, at most
+_STREAMED_S = 0.05  # at least between two events, each of which costs the library more than a millisecond
+_UNWATCHED_S = 0.25
+_SHARE_S = 0.002  # for each run that is under way: however many there are, events leave time for other things
+_BYTES_PER_S = 5_000_000  # that are copied again and again of a growing answer, at most
 
 
 class Saying:
-    """Sends parts and notes of one run in order. Whoever makes one must end or stop it."""
+    """Sends parts and notes of one run in order. Whoever makes one must end or stop it.
 
-    def __init__(self, queue: EventQueue, task_id: str, context_id: str, *, is_streamed: bool) -> None:
+    *runs* counts those that are under way.
+    """
+
+    def __init__(
+        self, queue: EventQueue, task_id: str, context_id: str, runs: Callable[[], int], *, is_streamed: bool
+    ) -> None:
         self._queue = queue
         self._task_id = task_id
         self._context_id = context_id
         self._artifact_id = f"{ARTIFACT}-{uuid.uuid4().hex[:8]}"
+        self._runs = runs
         self._pause_s = _STREAMED_S if is_streamed else _UNWATCHED_S
         self._waiting: list[Part | Note] = []
         self._has_begun = False
@@ -58,7 +65,7 @@ class Saying:
             self._news.clear()
             # Not to be cut in two by the end: what was taken would be lost.
             await asyncio.shield(asyncio.ensure_future(self._send(is_last=False)))
-            await asyncio.sleep(max(self._pause_s, self._size / _BYTES_PER_S))
+            await asyncio.sleep(max(self._pause_s, self._runs() * _SHARE_S, self._size / _BYTES_PER_S))
 
     async def _send(self, *, is_last: bool) -> None:
         async with self._sending:
