@@ -8,7 +8,7 @@ from hayhooks.server.dispatch import Door
 from hayhooks.server.doors import Doors, Parts
 from hayhooks.server.extras import A2A
 from hayhooks.server.shared_doors import health_door
-from hayhooks.store.shared import is_gone_worker
+from hayhooks.store.processes import is_gone_worker
 from hayhooks.store.sqlite import open_database
 from hayhooks.surfaces import health
 from hayhooks.surfaces.a2a import surface
