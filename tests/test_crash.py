@@ -17,7 +17,7 @@ from hayhooks.testing import RunningServer, running_server
 from tests.support.deployments import Gate, wrapper, write
 from tests.support.killed_store import SCENARIOS
 
-ROUNDS = int(os.environ.get("HAYHOOKS_CRASH_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("HAYHOOKS_CRASH_ROUNDS", "4"))
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -37,14 +37,16 @@ def test_whatever_the_step_at_which_a_store_is_cut_short_a_restart_finds_the_old
         for is_new, files in ((True, scenario.new), (False, scenario.old))
     }
     assert len(cuts) > 5
+    assert sum("last" in cut for cut in cuts) > len(cuts) / 4
     for cut in cuts:
         first, second = cut["found"]
         assert first in (old, new), cut
         assert second == first, cut
         assert {path: cut["shown"].get(path) for path in users} == users, cut
-        assert cut["last"], cut
-        assert cut["undeployed"] is None, cut
-        assert (cut["left"], cut["stray"]) == (users, []), cut
+        if "last" in cut:
+            assert cut["last"], cut
+            assert cut["undeployed"] is None, cut
+            assert (cut["left"], cut["stray"]) == (users, []), cut
         if first == new:
             assert cut["history"] == versions[True], cut
         elif cut["history"] is not None:
