@@ -318,6 +318,7 @@ def test_canceling_stops_the_run(agent: AgentAt, tmp_path: Path) -> None:
 def test_a_task_goes_on_without_its_caller_and_can_be_attached_to(agent: AgentAt) -> None:
     task = agent.send("endless", configuration={"returnImmediately": True})
     assert state(task) in ("submitted", "working")
+    assert agent.error("SendMessage", message("more", taskId=task["id"]))["code"] == -32004  # it has not asked
     with agent.stream("SubscribeToTask", {"id": task["id"]}) as one:
         assert state(next(one)["task"]) == "working"
         with agent.stream("SubscribeToTask", {"id": task["id"]}) as two:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 from a2a.client import ClientConfig, create_client
 from a2a.helpers import new_text_message
-from a2a.types.a2a_pb2 import AgentCard, Role, SendMessageRequest
+from a2a.types.a2a_pb2 import AgentCard, Artifact, Part, Role, SendMessageRequest, Task, TaskArtifactUpdateEvent
 from google.protobuf.json_format import ParseDict
 
+from hayhooks.surfaces.a2a.following import changes
 from hayhooks.testing import running_server
 from tests.support.agents import CARD, V1, AgentAt, message, state, text, write_agents
 from tests.support.worker_pool import worker_pool
@@ -126,6 +128,36 @@ def _state_of(agent: AgentAt, task_id: str) -> str | None:
         return state(agent.task(task_id))
     except httpx.TransportError:  # the workers are starting
         return None
+
+
+DATA = Part(media_type="application/json", raw=b"{}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "append", "said"),
+    [
+        ([], [Part(text="a")], True, [Part(text="a")]),
+        ([Part(text="a")], [Part(text="ab")], True, [Part(text="b")]),
+        ([Part(text="a")], [Part(text="ab"), DATA], True, [Part(text="b"), DATA]),
+        ([Part(text="a"), DATA], [Part(text="a"), DATA, Part(text="c")], True, [Part(text="c")]),
+        ([Part(text="a")], [Part(text="other")], False, [Part(text="other")]),
+        ([Part(text="a"), DATA], [Part(text="a")], False, [Part(text="a")]),
+        ([DATA], [DATA], None, []),
+    ],
+)
+def test_who_follows_from_elsewhere_hears_what_has_changed(
+    old: list[Part], new: list[Part], append: bool | None, said: list[Part]
+) -> None:
+    before, after = (
+        Task(id="t", context_id="c", artifacts=[Artifact(artifact_id="r", parts=parts)]) for parts in (old, new)
+    )
+    events = list(changes(before, after))
+    if append is None:
+        assert events == []
+        return
+    (event,) = events
+    assert isinstance(event, TaskArtifactUpdateEvent)
+    assert (event.append, list(event.artifact.parts)) == (append, said)
 
 
 def test_agents_have_a_port_of_their_own(tmp_path: Path) -> None:

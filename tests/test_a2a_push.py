@@ -200,5 +200,5 @@ async def test_every_public_host_means_none_that_leads_inside(monkeypatch: pytes
     target = await targets.find("https://hooks.example:8443/a?b=c")
     assert target is not None
     # The address that was looked at is the one that is called.
-    assert (target.url, target.authority) == ("https://93.184.216.34:8443/a?b=c", "hooks.example:8443")
+    assert (target.url(), target.authority) == ("https://93.184.216.34:8443/a?b=c", "hooks.example:8443")
     assert not await targets.is_allowed("https://unknown.example/")

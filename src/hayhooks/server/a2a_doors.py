@@ -12,6 +12,7 @@ from hayhooks.store.processes import is_gone_worker
 from hayhooks.store.sqlite import open_database
 from hayhooks.surfaces import health
 from hayhooks.surfaces.a2a import surface
+from hayhooks.surfaces.a2a.options import A2AOptions
 
 _FINISH_S = 5  # for runs whose callers have left, after connections have had the graceful time-out
 
@@ -59,9 +60,9 @@ class _All(Mapping[str, Door]):
         return 0
 
 
-def _options(parts: Parts) -> surface.A2AOptions:
+def _options(parts: Parts) -> A2AOptions:
     settings = parts.settings
-    return surface.A2AOptions(
+    return A2AOptions(
         database=parts.directory / "a2a.db",
         prepare=_prepare,
         is_gone=is_gone_worker,

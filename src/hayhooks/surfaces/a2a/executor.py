@@ -1,16 +1,13 @@
 """Runs of agents: a message becomes a run of the deployment's chat hook, and its events those of a task."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.cluster import VersionedTaskStore
 from a2a.server.events import EventQueue
-from a2a.types.a2a_pb2 import Task, TaskState, TaskStatusUpdateEvent
+from a2a.types.a2a_pb2 import TaskState, TaskStatusUpdateEvent
 from a2a.utils.errors import InternalError
-from google.protobuf.json_format import ParseDict
-from google.protobuf.struct_pb2 import Struct
 from loguru import logger
 
 from hayhooks.core.context import Session
@@ -26,10 +23,9 @@ from hayhooks.surfaces.a2a.fold import Fold
 from hayhooks.surfaces.a2a.parts import data_of, plain
 from hayhooks.surfaces.a2a.saying import Saying
 from hayhooks.surfaces.a2a.tasks import INTERRUPTED, status_of
-from hayhooks.surfaces.a2a.visit import Visit, visit_of
+from hayhooks.surfaces.a2a.turn import Turn
 
 VIA = "a2a"
-_SUBMITTED_S = 0.05  # after which a task that waits for a slot is shown as submitted
 _LOOK_S = 0.5  # between looks for what other processes have cancelled
 
 
@@ -41,7 +37,7 @@ class Executor(AgentExecutor):
         self._tasks = tasks
         self._claims = claims
         self._show_tracebacks = show_tracebacks
-        self._running: dict[str, _Turn] = {}
+        self._running: dict[str, Turn] = {}
         self._watcher: asyncio.Task[None] | None = None
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
@@ -51,7 +47,7 @@ class Executor(AgentExecutor):
             A2AError: The run could not begin; the visit says what its caller is told.
         """
         task_id = context.task_id or ""
-        turn = _Turn(context, event_queue)
+        turn = Turn(context, event_queue)
         if context.current_task is not None:
             await self._claims.claim(task_id)
         self._running[task_id] = turn
@@ -101,7 +97,7 @@ class Executor(AgentExecutor):
         if waiting:
             await asyncio.wait(waiting)
 
-    async def _answer(self, turn: "_Turn") -> None:
+    async def _answer(self, turn: Turn) -> None:
         visit, context = turn.visit, turn.context
         message = context.message
         assert message is not None
@@ -148,7 +144,7 @@ class Executor(AgentExecutor):
             logger.opt(exception=error).error("Task {} of {} failed", context.task_id, visit.agent)
             await turn.fail(error, self._failure)
 
-    async def _tell(self, run: Run, turn: "_Turn") -> None:
+    async def _tell(self, run: Run, turn: Turn) -> None:
         fold = Fold(runs_own_tools=run.live.deployment.runs_own_tools)
         saying = Saying(
             turn.queue, turn.task_id, turn.context_id, lambda: len(self._running), is_streamed=turn.visit.is_streamed
@@ -191,82 +187,6 @@ class Executor(AgentExecutor):
             except Exception as error:  # a boundary: the next look may succeed
                 logger.opt(exception=error).error("What other workers have cancelled cannot be read")
         self._watcher = None
-
-
-class _Turn:
-    """One message and what is done about it, in the task that was current when it was made."""
-
-    def __init__(self, context: RequestContext, queue: EventQueue) -> None:
-        self.context = context
-        self.queue = queue
-        self.task_id = context.task_id or ""
-        self.context_id = context.context_id or ""
-        self.visit: Visit = visit_of(context.call_context)
-        self.ended = asyncio.Event()
-        self.is_shown = context.current_task is not None  # whoever asked knows of the task
-        self.cause: BaseException | None = None  # of its cancellation
-        self._runner = asyncio.current_task()
-        self._submitting: asyncio.Task[None] | None = None
-        self._showing = asyncio.Lock()
-
-    def submit_soon(self) -> None:
-        """Show the task as submitted, should it not begin at once."""
-        self._submitting = asyncio.create_task(self._submit())
-
-    async def begin(self) -> None:
-        """Show the task as being worked at."""
-        if not await self._show(TaskState.TASK_STATE_WORKING):
-            await self.status(TaskState.TASK_STATE_WORKING)
-
-    async def status(self, state: TaskState, said: str | None = None, metadata: dict[str, Any] | None = None) -> None:
-        """Say in which state the task is."""
-        event = TaskStatusUpdateEvent(
-            task_id=self.task_id,
-            context_id=self.context_id,
-            status=status_of(state, said, self.task_id, self.context_id),
-        )
-        if metadata:
-            event.metadata.CopyFrom(ParseDict(metadata, Struct()))
-        await self.queue.enqueue_event(event)
-
-    async def fail(
-        self, error: BaseException, told: Callable[[BaseException], tuple[TaskState, str, dict[str, Any]]]
-    ) -> None:
-        """Say that it has failed, and why."""
-        await self._show(TaskState.TASK_STATE_SUBMITTED)
-        await self.status(*told(error))
-
-    def cancel(self, cause: BaseException) -> None:
-        """Stop the run."""
-        if self.cause is None and not self.ended.is_set() and self._runner is not None:
-            self.cause = cause
-            self._runner.cancel()
-
-    def close(self) -> None:
-        """It is over."""
-        if self._submitting is not None:
-            self._submitting.cancel()
-        self.ended.set()
-
-    async def _submit(self) -> None:
-        await asyncio.sleep(_SUBMITTED_S)
-        await self._show(TaskState.TASK_STATE_SUBMITTED)
-
-    async def _show(self, state: TaskState) -> bool:
-        """Show the task for the first time; whether it is."""
-        async with self._showing:
-            if self.is_shown:
-                return False
-            self.is_shown = True
-            message = self.context.message
-            task = Task(
-                id=self.task_id,
-                context_id=self.context_id,
-                status=status_of(state, None, self.task_id, self.context_id),
-                history=[message] if message is not None else [],
-            )
-            await self.queue.enqueue_event(task)
-            return True
 
 
 _CANCELED = asyncio.CancelledError("by its caller")

@@ -37,16 +37,21 @@ def changes(old: Task, new: Task) -> Iterator[Event]:
             yield _update(new, artifact, list(artifact.parts), append=False)
         elif before != artifact:
             more = _more(list(before.parts), list(artifact.parts))
-            yield _update(new, artifact, more or list(artifact.parts), append=more is not None)
+            if more is None:
+                yield _update(new, artifact, list(artifact.parts), append=False)
+            elif more:
+                yield _update(new, artifact, more, append=True)
     if old.status != new.status:
         yield TaskStatusUpdateEvent(task_id=new.id, context_id=new.context_id, status=new.status, metadata=new.metadata)
 
 
 def _more(old: list[Part], new: list[Part]) -> list[Part] | None:
     """What *new* has at its end that *old* has not; None when it is not a longer *old*."""
+    if not old:
+        return new
     if len(new) < len(old) or new[: len(old) - 1] != old[:-1]:
         return None
-    if not old or old[-1] == new[len(old) - 1]:
+    if old[-1] == new[len(old) - 1]:
         return new[len(old) :]
     last, longer = old[-1], new[len(old) - 1]
     if not (is_plain(last) and is_plain(longer) and longer.text.startswith(last.text)):

@@ -36,6 +36,7 @@ from hayhooks.surfaces.a2a.card import input_modes, takes
 from hayhooks.surfaces.a2a.executor import Executor
 from hayhooks.surfaces.a2a.following import follow
 from hayhooks.surfaces.a2a.parts import media_type
+from hayhooks.surfaces.a2a.tasks import AT_WORK
 from hayhooks.surfaces.a2a.visit import visit_of
 
 _LONGEST_ID = 200  # of what a caller names: contexts and messages
@@ -81,7 +82,7 @@ class Handler(DefaultRequestHandlerV2):
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
         """Run the agent, and answer when it is done or needs something."""
         self._check(params, context)
-        await self._find_context(params.message, context)
+        await self._find_task(params.message, context)
         has_push = params.configuration.HasField("task_push_notification_config")
         visit_of(context).tells_id_early = params.configuration.return_immediately or has_push
         return await _told(super().on_message_send)(params, context)  # type: ignore[no-any-return]
@@ -91,7 +92,7 @@ class Handler(DefaultRequestHandlerV2):
     ) -> AsyncGenerator[Event, None]:
         """Run the agent, and stream what it says."""
         self._check(params, context)
-        await self._find_context(params.message, context)
+        await self._find_task(params.message, context)
         async for event in _told_stream(super().on_message_send_stream(params, context), context):
             yield event
 
@@ -118,15 +119,21 @@ class Handler(DefaultRequestHandlerV2):
         found: AgentCard = ParseDict(card, AgentCard(), ignore_unknown_fields=True)
         return found
 
-    async def _find_context(self, message: Message, context: ServerCallContext) -> None:
-        """A message for a task is one in its context; the library would make a new one."""
+    async def _find_task(self, message: Message, context: ServerCallContext) -> None:
+        """Find the task that *message* is for, if it names one. Raises when that takes no message now."""
         visit = visit_of(context)
         visit.is_new = not message.task_id
         visit.is_new_context = not (message.task_id or message.context_id)
-        if message.task_id and not message.context_id:
-            stored = await _told(self._of_task)(message.task_id, context)
-            if stored is not None:
-                message.context_id = stored.task.context_id
+        stored = await _told(self._of_task)(message.task_id, context) if message.task_id else None
+        if stored is None:
+            return
+        if stored.task.status.state in AT_WORK:  # whichever process runs it, the answer is the same
+            raise UnsupportedOperationError(
+                "The task is being worked on. It takes a message when it has asked for input; or send one without its "
+                "taskId, in the same context."
+            )
+        if not message.context_id:
+            message.context_id = stored.task.context_id  # the library would make a new one
 
     async def _of_task(self, task_id: str, context: ServerCallContext) -> StoredTask | None:
         return await self._versioned_store.get(task_id, context)

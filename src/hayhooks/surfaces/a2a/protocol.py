@@ -84,18 +84,19 @@ class Protocol:
         self._routes = [route for route in routes if isinstance(route, Route)]
 
     async def open(self) -> None:
-        """Open the database. Raises when it cannot be."""
-        await self._database.open([self._tasks.initialize, self._configs.initialize])
-        await self._claims.open()
+        """Open the database. When it cannot be, this raises, and all is closed again."""
+        try:
+            await self._database.open([self._tasks.initialize, self._configs.initialize])
+            await self._claims.open()
+        except BaseException:
+            await self._close_stores()
+            raise
 
     async def close(self, finish_s: float) -> None:
         """Let what runs finish for *finish_s* seconds, end the rest, close the database."""
         await self._executor.stop(finish_s)
         await self._handler.aclose()
-        if self._push is not None:
-            await self._push.close()
-        await self._claims.close()
-        await self._database.close()
+        await self._close_stores()
 
     async def rpc(
         self, agent: Deployment, caller: Principal, url: str, scope: Scope, receive: Receive, send: Send,
@@ -123,6 +124,12 @@ class Protocol:
         if allowed:
             raise MethodNotAllowed(*sorted(set(allowed) - {"HEAD"}))
         return False
+
+    async def _close_stores(self) -> None:
+        if self._push is not None:
+            await self._push.close()
+        await self._claims.close()
+        await self._database.close()
 
     async def _answer(
         self, visit: Visit, endpoint: Any, path_params: dict[str, Any], receive: Receive, send: Send

@@ -32,18 +32,18 @@ _WAITING = 1000  # notifications of one task, for a receiver that is slow
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where one notification goes: a host by name, and the address that was found for it."""
+    """Where one notification goes: a host by name, and the addresses that were found for it."""
 
     scheme: str
     host: str
     port: int
-    address: str
+    addresses: tuple[str, ...]
     path: str
 
-    @property
-    def url(self) -> str:
-        """The URL with the address in place of the name."""
-        address = f"[{self.address}]" if ":" in self.address else self.address
+    def url(self, attempt: int = 0) -> str:
+        """The URL with an address in place of the name; each attempt takes the next."""
+        found = self.addresses[attempt % len(self.addresses)]
+        address = f"[{found}]" if ":" in found else found
         return f"{self.scheme}://{address}:{self.port}{self.path}"
 
     @property
@@ -88,7 +88,7 @@ class Targets:
         if not addresses or not (is_named or all(map(_is_public, addresses))):
             return None
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return Target(parts.scheme, host, port, addresses[0], path)
+        return Target(parts.scheme, host, port, tuple(dict.fromkeys(addresses)), path)
 
 
 class PushSender(PushNotificationSender):
@@ -150,7 +150,7 @@ class PushSender(PushNotificationSender):
                 break
             try:
                 answer = await self._client.post(
-                    target.url,
+                    target.url(attempt),
                     json=body,
                     headers={"host": target.authority, **_headers(config)},
                     extensions={"sni_hostname": target.host},

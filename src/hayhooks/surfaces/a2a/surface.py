@@ -2,10 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -34,6 +33,7 @@ from hayhooks.surfaces.a2a.card import Offer, card_of
 from hayhooks.surfaces.a2a.envelope import Envelope, envelope_of
 from hayhooks.surfaces.a2a.errors import rest_error, rpc_error
 from hayhooks.surfaces.a2a.loading import Loading
+from hayhooks.surfaces.a2a.options import A2AOptions
 
 if TYPE_CHECKING:
     from hayhooks.surfaces.a2a.protocol import Protocol
@@ -43,23 +43,6 @@ PREFIX = "a2a"
 CARD_PATHS = (".well-known/agent-card.json", ".well-known/agent.json")  # the second is for clients of before 0.3
 _CARD_AGE_S = 60  # for which a client need not ask again
 _AUTHORITY = re.compile(r"[A-Za-z0-9._~\-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
-
-
-@dataclass(frozen=True, slots=True)
-class A2AOptions:
-    """What the server's owner decides about agents, handed in as plain values."""
-
-    database: Path
-    prepare: Callable[[Path], None]  # makes the database's file, ready for several processes; blocks
-    is_gone: Callable[[int], bool]  # whether the process of that id has ended
-    finish_s: float  # that runs without a caller may take to end when the server stops
-    max_age_s: float
-    max_count: int
-    max_bytes: int
-    external_url: str = ""
-    speaks_0_3: bool = True
-    push_hosts: Sequence[str] = field(default_factory=list)
-    openid_url: str | None = None
 
 
 class Agents:
