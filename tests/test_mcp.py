@@ -76,8 +76,8 @@ class PipelineWrapper(BasePipelineWrapper):
         pass
 
     async def run_api_async(self) -> str:
-        await asyncio.to_thread(note, "begun")
         try:
+            await asyncio.to_thread(note, "begun")  # who has heard of it may cancel before this ends
             await asyncio.sleep(600)
         except asyncio.CancelledError:
             await asyncio.to_thread(note, "stopped")
