@@ -223,6 +223,7 @@ def test_a_canary_that_times_out_is_aborted(server: RunningServer, web: httpx.Cl
     server.client.deploy_files("late", {"pipeline_wrapper.py": late}, canary=99, min_runs=2)
     counts = Counter(results(web, "late", 12))
     assert counts["504"] == 2
+    server.wait_for_log(r"Canary \w{12} of late was aborted by the server")
     assert server.client.canary("late").state == "none"
 
 

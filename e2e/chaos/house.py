@@ -33,6 +33,13 @@ class PipelineWrapper(BasePipelineWrapper):
 """
 
 
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it has ended, though it may still be listed
+        return []
+
+
 _START_S = 240.0  # on a machine that does much else
 
 
@@ -75,7 +82,7 @@ class House:
         main = psutil.Process(self.program.process.pid)
         if self._workers == 1:
             return [main]
-        return [child for child in main.children() if "spawn_main" in " ".join(child.cmdline())]
+        return [child for child in main.children() if "spawn_main" in " ".join(_command(child))]
 
     async def start(self, workers: int | None = None) -> None:
         """Start it, and wait until it listens."""

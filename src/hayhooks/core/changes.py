@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import Bundle
@@ -23,6 +23,8 @@ T = TypeVar("T")
 Check = Callable[[Deployment], None]
 Commit = Callable[[Bundle], None]
 Look = Callable[[], Bundle | None]
+# Is given the version that is live; "live" says that it is the one, without reading its files.
+LookBeside = Callable[[str | None], Bundle | Literal["live"] | None]
 
 _STARTED = Cause("start")
 _REPLACED, _WITHDRAWN = "Another version was deployed.", "The deployment was taken out of service."
@@ -155,7 +157,7 @@ class Changes:
         """As ``Runtime.follow``."""
         await self._whole(self._follow(name, look, commit))
 
-    async def take_over(self, name: str, look: Look, built: Deployment | None) -> None:
+    async def take_over(self, name: str, look: LookBeside, built: Deployment | None) -> None:
         """As ``Runtime.take_over``."""
         await self._whole(self._take_over(name, look, built))
 
@@ -272,17 +274,17 @@ class Changes:
                         await self._replace(bundle, turn, commit)
             await turn.settle()
 
-    async def _take_over(self, name: str, look: Look, built: Deployment | None) -> None:
+    async def _take_over(self, name: str, look: LookBeside, built: Deployment | None) -> None:
         try:
             async with self._registry.changing(name):
                 await self.remember(name)
-                bundle = await in_thread(look)
                 live = self._registry.live.get(name)
+                bundle = await in_thread(look, live.deployment.version if live is not None else None)
                 trial = live.trial if live is not None else None
                 if bundle is None:
                     self.failures.pop(name, None)
                     await self._replaced(self._registry.withdraw(name), _WITHDRAWN)
-                elif live is not None and live.deployment.version == bundle.version:
+                elif bundle == "live" or (live is not None and live.deployment.version == bundle.version):
                     return
                 elif trial is not None and bundle.version in (trial.canary.version, trial.live.deployment.version):
                     self.retire(self._registry.promote(trial))  # it is built and warm here, too

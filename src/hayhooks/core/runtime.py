@@ -6,7 +6,7 @@ from hayhooks.core.access import OPEN, Access, refusal
 from hayhooks.core.bundle import Bundle
 from hayhooks.core.canaries import Canaries
 from hayhooks.core.canary import Outcome
-from hayhooks.core.changes import Changes
+from hayhooks.core.changes import Changes, LookBeside
 from hayhooks.core.context import NO_SESSION, Session
 from hayhooks.core.deployment import Call, Deployment, Engine
 from hayhooks.core.errors import HayhooksError
@@ -251,8 +251,11 @@ class Runtime:
         """
         await self._changes.follow(name, look, commit)
 
-    async def take_over(self, name: str, look: Callable[[], Bundle | None], built: Deployment | None = None) -> None:
-        """As ``follow``, of what all peers have agreed upon; uses what was *built*, when that is it."""
+    async def take_over(self, name: str, look: LookBeside, built: Deployment | None = None) -> None:
+        """As ``follow``, of what all peers have agreed upon; uses what was *built*, when that is it.
+
+        *look* is given the version that is live here, and answers "live" when that is the one.
+        """
         await self._changes.take_over(name, look, built)
 
     async def build(self, bundle: Bundle) -> Deployment:

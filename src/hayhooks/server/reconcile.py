@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import Bundle
@@ -185,8 +185,10 @@ class Reconciler:
     async def _is_taken_over(self, name: str, built: _Built | None = None) -> bool:
         assert self._runtime is not None
 
-        def look() -> Bundle | None:
+        def look(live: str | None) -> Bundle | Literal["live"] | None:
             target = self._store.targets().get(name)  # read again: this may have waited for a later change
+            if target is not None and live is not None and target.version == live:
+                return "live"  # as after every change of this process's own
             if built is not None and _is_of(built, name, target):
                 return built.bundle
             # No target: its record was dropped with its files, or what lies there is to be served as it is.
