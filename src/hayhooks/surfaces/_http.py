@@ -183,6 +183,20 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     return b"".join(parts)
 
 
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """*receive* once more from the start, of a request whose body has been read."""
+    is_read = False
+
+    async def again() -> Message:
+        nonlocal is_read
+        if is_read:
+            return await receive()
+        is_read = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
 def require_size(body: bytes, limits: Limits) -> None:
     """Raise TooLarge when a body that named its deployment itself is longer than that one takes."""
     if limits.max_body_bytes is not None and len(body) > limits.max_body_bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 from msgspec.json import encode
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hayhooks.core.errors import HayhooksError
 from hayhooks.core.runtime import Runtime
@@ -22,6 +22,7 @@ from hayhooks.surfaces._http import (
     errors_answered,
     header,
     read_body,
+    replayed,
     require,
     require_json,
     route_path,
@@ -100,7 +101,7 @@ class Agents:
         if scope["method"] == "POST":
             require_json(header(scope, b"content-type"))
             body = await read_body(scope, receive, self._options.body_limit(agent.limits))
-        receive = _replayed(body, receive)
+        receive = replayed(body, receive)
         if path in ("", "/"):
             require(scope, "POST")
             envelope = envelope_of(body)
@@ -245,20 +246,6 @@ class _NoSuchPath(HayhooksError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"Agents have nothing at {path[:120]!r}.")
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """*receive* once more from the start, of a request whose body has been read."""
-    is_read = False
-
-    async def again() -> Message:
-        nonlocal is_read
-        if is_read:
-            return await receive()
-        is_read = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
 
 
 def _log(what: str, error: BaseException) -> None:

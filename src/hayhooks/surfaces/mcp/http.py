@@ -20,7 +20,7 @@ from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp_types import DEFAULT_NEGOTIATED_VERSION
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
 from pydantic import ValidationError
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from hayhooks.core.errors import HayhooksError, InvalidRequest
 from hayhooks.core.runtime import Runtime
@@ -32,6 +32,7 @@ from hayhooks.surfaces._http import (
     caller_of,
     header,
     read_body,
+    replayed,
     require_json,
     send_bytes,
 )
@@ -106,19 +107,10 @@ class StreamableHTTP:
         body = await read_body(scope, receive, self._options.max_body_bytes)
         # Space around a value is none of it (RFC 9110, section 5.5), and these are compared to the letter.
         scope = {**scope, "headers": [(name, value.strip(b" \t")) for name, value in scope["headers"]]}
-        is_read = False
-
-        async def again() -> Message:
-            nonlocal is_read
-            if is_read:
-                return await receive()
-            is_read = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
         load = self._options.load
         load.enter_stream()
         try:
-            await self._manager.handle_request(scope, again, send)
+            await self._manager.handle_request(scope, replayed(body, receive), send)
         finally:
             load.leave_stream()
 
