@@ -36,7 +36,10 @@ FOLLOWED = [
 ]
 
 # Variables in the pages that are not the server's: of client commands, and of compose.yaml.
-OTHER_VARIABLES = {"HAYHOOKS_CHAOS_ROUNDS", "HAYHOOKS_API_KEY", "HAYHOOKS_UID", "HAYHOOKS_GID"}
+OTHER_VARIABLES = {
+    *("HAYHOOKS_CHAOS_ROUNDS", "HAYHOOKS_CRASH_ROUNDS", "HAYHOOKS_REPLACE_OVERWRITES"),  # of the tests
+    *("HAYHOOKS_API_KEY", "HAYHOOKS_UID", "HAYHOOKS_GID"),
+}
 
 
 def page_id(page: Path) -> str:
