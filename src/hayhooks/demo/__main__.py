@@ -18,6 +18,8 @@ Hayhooks serves a demo pipeline that answers questions about Hayhooks itself.
   Chat        curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' \\
                 -d '{{"model": "ask_docs", "stream": true,
                      "messages": [{{"role": "user", "content": "What is a wrapper?"}}]}}'
+  MCP         {url}/mcp
+  A2A         curl {url}/a2a
   Status      hayhooks status --url {url}
 
 {model}
