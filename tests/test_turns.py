@@ -112,6 +112,20 @@ async def test_the_turn_of_a_living_worker_is_waited_for_and_that_of_a_dead_one_
     store.close()
 
 
+def test_one_that_has_died_is_forgotten_before_another_process_gets_its_id(state: Path, shared: Shared) -> None:
+    for pid in (OTHER, dead_process()):
+        write(state, "INSERT INTO peers VALUES (?)", pid)
+        write(state, "INSERT INTO open_changes VALUES (NULL, ?, ?, 'begun', NULL, 0)", f"by-{pid}", pid)
+    shared.changes()
+    assert shared.is_beside_dead
+    shared.bury_dead()
+    assert not shared.is_beside_dead
+    database = sqlite3.connect(state / "state.db")
+    for table in ("peers", "open_changes"):
+        assert database.execute(f"SELECT pid FROM {table}").fetchall() == [(OTHER,)]
+    database.close()
+
+
 def test_what_is_served_without_a_record_lasts_until_the_record_changes(state: Path, shared: Shared) -> None:
     store, _ = turns(state, shared)
     unsaved, saved, last = (store.put(Bundle("a", answering(text))) for text in ("unsaved", "saved", "last"))

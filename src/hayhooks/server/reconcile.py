@@ -134,6 +134,8 @@ class Reconciler:
         while True:
             await asyncio.sleep(_BUSY_POLL_S if self._open else self._store.poll_s)
             try:
+                if self._shared.is_beside_dead:
+                    await in_thread(self._shared.bury_dead)
                 counter = self._shared.counter()
                 if counter != self._counter:
                     self._counter = counter

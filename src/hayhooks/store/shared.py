@@ -82,6 +82,7 @@ class Shared:
         self._watcher = Watcher(state_dir / "state.db")
         self.uses = SharedUses(self._database)
         self.poll_s = POLL_S
+        self._others: frozenset[int] = frozenset()  # that serve the same, as far as was read
 
     def forget(self) -> None:
         """Begin anew: nobody else serves."""
@@ -100,13 +101,16 @@ class Shared:
         """Nobody waits for that process any more: it has ended, and so has what it was changing."""
         database = _open(state_dir)
         try:
-            with database.changing() as connection:
-                connection.execute("DELETE FROM peers WHERE pid = ?", (pid,))
-                connection.execute("DELETE FROM uses WHERE pid = ?", (pid,))
-                connection.execute("DELETE FROM open_changes WHERE pid = ?", (pid,))
-                connection.execute("DELETE FROM answers WHERE serial NOT IN (SELECT serial FROM open_changes)")
+            _bury(database, pid)
         finally:
             database.close()
+
+    def bury_dead(self) -> None:
+        """Do so for all that have died: another process may get the id of one, and never answer."""
+        for pid in self._others:
+            if not is_alive(pid):
+                _bury(self._database, pid)
+                self._others -= {pid}
 
     def counter(self) -> int:
         """Differs from before when somebody has written."""
@@ -138,10 +142,16 @@ class Shared:
         """Changes no longer wait for this process."""
         self._database.rows("DELETE FROM peers WHERE pid = ?", (os.getpid(),))
 
+    @property
+    def is_beside_dead(self) -> bool:
+        """Whether one has died that served the same; takes microseconds."""
+        return not all(map(is_alive, self._others))
+
     def changes(self) -> list[Change]:
         """All that a living worker makes."""
         others = self._database.rows("SELECT pid FROM peers WHERE pid != ?", (os.getpid(),))
-        self.poll_s = POLL_S if any(is_alive(pid) for (pid,) in others) else ALONE_POLL_S
+        self._others = frozenset(pid for (pid,) in others)
+        self.poll_s = POLL_S if self._others else ALONE_POLL_S
         rows = self._database.rows(
             "SELECT serial, name, pid, phase, version, is_shown FROM open_changes ORDER BY serial"
         )
@@ -210,6 +220,14 @@ class Shared:
             self.uses.end()
         self._watcher.close()
         self._database.close()
+
+
+def _bury(database: Database, pid: int) -> None:
+    with database.changing() as connection:
+        connection.execute("DELETE FROM peers WHERE pid = ?", (pid,))
+        connection.execute("DELETE FROM uses WHERE pid = ?", (pid,))
+        connection.execute("DELETE FROM open_changes WHERE pid = ?", (pid,))
+        connection.execute("DELETE FROM answers WHERE serial NOT IN (SELECT serial FROM open_changes)")
 
 
 def _missing(connection: sqlite3.Connection, serial: int, state: State) -> Missing:
