@@ -21,6 +21,8 @@ from hayhooks.testing import running_server
 from tests.support.agents import CARD, V1, AgentAt, message, state, text, write_agents
 from tests.support.worker_pool import worker_pool
 
+pytestmark = pytest.mark.timeout(600)  # servers start, are killed and start again
+
 T = TypeVar("T")
 NOW = {"returnImmediately": True}
 

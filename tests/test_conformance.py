@@ -10,7 +10,7 @@ from e2e.conformance.tools import WIRES, Tool
 from hayhooks.testing import RunningServer
 from tests.support.clients import NoNpm
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]  # tools are installed first, and take their time
 
 NOT_OURS = (
     "catalog.declared-v2",  # a price list for a market place

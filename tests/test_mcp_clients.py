@@ -16,7 +16,7 @@ from tests.support.deployments import wrapper, write
 from tests.support.readme import ROOT
 from tests.test_mcp import GREET
 
-pytestmark = pytest.mark.clients
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]  # what a client needs is installed first
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_fastmcp_sees_and_calls_what_is_deployed_while_it_is_connected(server: R
 def test_haystacks_toolset_calls_deployments(server: RunningServer) -> None:
     script = ROOT / "tests" / "clients" / "haystack_mcp_tools.py"
     command = [sys.executable, str(script), f"{server.url}/mcp"]  # the project's own environment has it
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["names"] == ["count", "greet"]
@@ -76,7 +76,7 @@ def test_the_inspector_lists_and_calls(server: RunningServer) -> None:
         node = modules / "node" / "bin" / "node"
         program = modules / ".bin" / "mcp-inspector"
         command = [str(node), str(program), "--cli", f"{server.url}/mcp", "--transport", "http", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 _LOOK_EVERY_S = 0.001
 _LOOKS_TO_JUDGE = 3
-_FEW = 8  # threads
+_FEW = 2  # threads: jobs that compute get no further with more, and hold up the loop
 _SOON_S = 0.003
 _SOON_WHEN_BUSY_S = 0.05
 _LATE_S = 0.02  # the loop waits for the lock, or for a processor: more threads would make it wait longer
@@ -132,7 +132,7 @@ class Threads:
         if waiting <= 0 or self._closed:
             return
         self._looks += 1
-        # A few threads cost nothing; for more, a single stutter is no evidence.
+        # Two threads there are soon; for more, a single stutter is no evidence.
         if (self._threads < _FEW or self._looks >= _LOOKS_TO_JUDGE) and not self._is_quick(waiting):
             # Doubling: hundreds of blocking jobs run within milliseconds, a passing jam costs few threads.
             for _ in range(min(waiting, max(self._threads, _FEW // 2))):
