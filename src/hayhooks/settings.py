@@ -125,7 +125,7 @@ class AppSettings(BaseSettings):
         default=10_000, description="Open streams of one worker; more are answered with 503."
     )
     max_delay_s: PositiveFloat | None = Field(
-        default=0.2,
+        default=0.5,
         description="Seconds by which a worker may be behind its work; when it is, what it cannot keep up with is "
         "answered with 503.",
     )
