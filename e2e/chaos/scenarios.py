@@ -152,7 +152,7 @@ async def _disk_full(house: House, rounds: int, chance: random.Random) -> str:
         for round_ in _played(rounds):
             filler = house.root / "filler"
             async with calling(house.port, house.truth, chance, clients=3) as tally:
-                _fill(filler, leave=chance.randrange(0, 120_000))
+                _fill(filler, leave=chance.randrange(0, 400_000))
                 answer = await (house.undeploy() if chance.random() < 0.2 else house.deploy())
                 assert answer is not None, "no answer while the disk was full"
                 if answer.status_code != 200:
