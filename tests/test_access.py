@@ -1,5 +1,6 @@
 """Who may call what: every route for every kind of caller, from the table of routes itself."""
 
+import atexit
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Closed:
 
 
 web = httpx.Client(timeout=30)
+atexit.register(web.close)  # not with a server: the tests of this module may be divided, and have several
 
 
 def keys_in(state_dir: Path, **scopes: list[str]) -> dict[str, str]:
@@ -111,7 +113,6 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
     with running_server(home / "pipelines", env=environment) as server:
         wrong = keys["boss"][:-1] + ("a" if keys["boss"][-1] != "a" else "b")
         yield Closed(server, keys | {"admin": ADMIN_KEY, "wrong": wrong, "foreign": "sk-anything"})
-    web.close()
 
 
 def routes(closed: Closed) -> list[tuple[str, str, str]]:
