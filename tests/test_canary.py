@@ -174,10 +174,15 @@ def test_every_surface_goes_through_a_canary(server: RunningServer, web: httpx.C
         data = {"purpose": "user_data", "model": "doors"}
         return str(web.post("/v1/files", data=data, files={"file": ("a", b"a")}).json()["filename"])
 
+    runs = 0
     for door in (plain, streamed, anthropic, response, background, embedding, upload):
-        assert {door() for _ in range(12)} == {"old", "new"}, door.__name__
+        seen: set[str] = set()
+        while seen != {"old", "new"}:
+            seen.add(door())
+            runs += 1
+            assert runs < 700, (door.__name__, seen)
     status = server.client.canary("doors")
-    assert status.runs + status.stable_runs == 7 * 12
+    assert status.runs + status.stable_runs == runs
 
 
 def test_a_conversation_that_goes_on_keeps_its_version(server: RunningServer, web: httpx.Client) -> None:
