@@ -3,6 +3,7 @@
 Run by ``make test``. ``python .ci/check.py lint types`` runs only the named steps.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,7 +23,11 @@ UV = os.environ.get("UV") or str(ROOT / ".cache" / "uv" / "bin" / "uv")
 CORE = ["tests/test_loader.py", "tests/test_rest.py", "tests/test_chat.py", "tests/test_streaming_generator.py"]
 ON_PYTHONS = [*CORE, "tests/test_admin.py", "tests/test_store.py", "tests/test_yaml.py"]
 ON_HAYSTACKS = [*CORE, "tests/test_yaml.py", "tests/test_yaml_chat.py", "tests/test_messages.py"]
+FEW = 3  # tests that may fail once
 OTHERS = [("3.12", None, ON_PYTHONS), ("3.13", None, ON_PYTHONS), ("3.11", "haystack-ai<3", ON_HAYSTACKS)]
+
+
+unsteady: list[str] = []  # tests that failed beside others, and passed alone
 
 
 def lint() -> None:
@@ -40,12 +45,12 @@ def types() -> None:
 def tests() -> None:
     """The whole suite on the default environment."""
     # Neighbours stay together: what the tests of a module share is started once.
-    run(BIN / "pytest", "-n", "2", "--dist", "worksteal")
+    pytest(BIN, "--dist", "worksteal")
 
 
 def clients() -> None:
     """Clients of other projects, each in an environment of its own."""
-    run(BIN / "pytest", "-m", "clients", "-n", "2", "--dist", "loadscope", "-rs")  # what a module needs is made once
+    pytest(BIN, "-m", "clients", "--dist", "loadscope", "-rs")  # what a module needs is made once
 
 
 def others() -> None:
@@ -62,7 +67,7 @@ def others() -> None:
         if requirement:
             run(UV, "pip", "install", "--quiet", "--python", str(own / "python"), requirement, env=environment)
         print(f"-- {name}", flush=True)
-        run(own / "pytest", "-n", "2", "--dist", "worksteal", *files)
+        pytest(own, "--dist", "worksteal", *files)
 
 
 def interpreter(version: str) -> str | None:
@@ -76,6 +81,25 @@ def interpreter(version: str) -> str | None:
         if answer.returncode == 0 and answer.stdout.strip() == version:
             return candidate
     return None
+
+
+def pytest(programs: Path, *arguments: str) -> None:
+    """Run tests in two processes. A few that fail are tried once more, alone: what passes then is told at the end.
+
+    Hundreds of servers share two processors here; a test that does not bear that must be mended, but says nothing of
+    the change that is checked.
+    """
+    command = [str(programs / "pytest"), *arguments, "-n", "2", "--cache-clear"]
+    code = subprocess.run(command, cwd=ROOT).returncode
+    if code == 0:
+        return
+    failed = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
+    names = list(json.loads(failed.read_text())) if failed.exists() else []
+    if code != 1 or not 0 < len(names) <= FEW:
+        sys.exit(f"FAILED: {' '.join(command)}")
+    print(f"-- once more, alone: {', '.join(names)}", flush=True)
+    run(programs / "pytest", "-m", "clients or not clients", *names)
+    unsteady.extend(names)
 
 
 def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
@@ -112,6 +136,8 @@ def main() -> None:
                 beside.check()
         if beside is not None:
             beside.check(waits=True)
+    for name in unsteady:
+        print(f"UNSTEADY, to be mended: {name}", flush=True)
 
 
 class Beside:
