@@ -201,6 +201,15 @@ def test_a_task_may_need_input_and_goes_on_with_it(agent: AgentAt) -> None:
     assert state(canceled) == "canceled"
 
 
+def test_a_task_may_wait_for_an_authorization(agent: AgentAt) -> None:
+    waiting = agent.send("login")
+    assert state(waiting) == "auth_required"
+    assert waiting["status"]["message"]["parts"] == [{"text": "Log in at https://login.example"}]
+    assert "artifacts" not in waiting
+    done = agent.send("Paris", taskId=waiting["id"])
+    assert (done["id"], state(done), text(done)) == (waiting["id"], "completed", "Off to Paris")
+
+
 def test_other_protocols_get_the_question_as_an_answer(server: RunningServer) -> None:
     body = {"model": "obey", "messages": [{"role": "user", "content": "ask"}]}
     answer = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=30).json()
@@ -442,8 +451,11 @@ def test_too_much_is_refused_before_it_is_read(agent: AgentAt) -> None:
     answer = agent.post("SendMessage", message("x" * 3_000_001))
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == -32000
-    kind = agent.web.post(agent.url, content=b"{}", headers={"content-type": "text/plain"})
-    assert kind.json()["error"]["code"] == -32602
+    plain = {"content-type": "text/plain"}
+    kind = agent.web.post(agent.url, content=b"{}", headers=plain)
+    assert (kind.status_code, kind.json()["error"]["code"]) == (200, -32005)
+    kind = agent.web.post(f"{agent.url}/message:send", content=b"{}", headers=plain)
+    assert (kind.status_code, kind.json()["error"]["details"][0]["reason"]) == (400, "CONTENT_TYPE_NOT_SUPPORTED")
     deep = b"[" * 100_000 + b"]" * 100_000
     assert agent.web.post(agent.url, content=deep, headers={"content-type": "application/json"}).json()["error"]
     long = "ä" * 1_000_000

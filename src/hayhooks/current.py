@@ -6,7 +6,12 @@ from starlette.datastructures import Headers
 
 from hayhooks.core.context import RunContext, Session, current_context
 from hayhooks.core.principal import Principal
-from hayhooks.events import PipelineEvent, create_input_required_event, create_status_event
+from hayhooks.events import (
+    PipelineEvent,
+    create_auth_required_event,
+    create_input_required_event,
+    create_status_event,
+)
 
 __all__ = ["CurrentRun", "Principal", "Session", "current_run"]
 
@@ -87,6 +92,15 @@ class CurrentRun:
         """
         self.report(create_input_required_event(question))
         return question
+
+    def require_auth(self, explanation: str) -> str:
+        """Say that an authorization is missing which the client must see to, as *explanation* says.
+
+        As `require_input`, for what does not belong into a message: the client logs in elsewhere, or hands a credential
+        over elsewhere, and then sends a message to the task, which waits for it as ``auth-required``.
+        """
+        self.report(create_auth_required_event(explanation))
+        return explanation
 
     def report(self, event: PipelineEvent) -> None:
         """Put *event* into the stream of the answer at once, also while a chat hook has returned nothing yet.

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 __all__ = [
     "NotificationType",
     "PipelineEvent",
+    "create_auth_required_event",
     "create_file_event",
     "create_input_required_event",
     "create_notification_event",
@@ -72,3 +73,11 @@ def create_input_required_event(question: str) -> PipelineEvent:
     What the answer says after it is said in its place.
     """
     return PipelineEvent("input_required", {"question": question})
+
+
+def create_auth_required_event(explanation: str) -> PipelineEvent:
+    """That the client must first see to an authorization, and how: the task of an A2A client then waits for it.
+
+    What the answer says after it is said in its place.
+    """
+    return PipelineEvent("auth_required", {"explanation": explanation})

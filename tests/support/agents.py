@@ -71,6 +71,9 @@ class PipelineWrapper(BasePipelineWrapper):
     def do_ask(self, rest, messages, body):
         return current_run().require_input("Which city?")
 
+    def do_login(self, rest, messages, body):
+        return current_run().require_auth("Log in at https://login.example")
+
     def do_Paris(self, rest, messages, body):
         return "Off to Paris"
 

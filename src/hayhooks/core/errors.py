@@ -42,6 +42,10 @@ class InvalidRequest(HayhooksError):
         self.errors = list(errors)
 
 
+class NotJSON(InvalidRequest):
+    """The request's body says of itself that it is something else than JSON."""
+
+
 class InvalidName(HayhooksError):
     """A deployment cannot have this name."""
 

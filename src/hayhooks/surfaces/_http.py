@@ -19,6 +19,7 @@ from hayhooks.core.errors import (
     HayhooksError,
     InvalidRequest,
     Kind,
+    NotJSON,
     RunFailed,
     ServerStopping,
     TooLarge,
@@ -219,7 +220,7 @@ def require_json(kind: bytes | None) -> None:
         return
     media = kind.split(b";", 1)[0].strip().lower()
     if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
-        raise InvalidRequest(
+        raise NotJSON(
             f"Send JSON with 'Content-Type: application/json', not {media.decode('latin-1')[:80]!r}.",
             [{"loc": ["header", "content-type"], "msg": "Must be application/json", "type": "content_type"}],
         )

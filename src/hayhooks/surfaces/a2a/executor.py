@@ -27,6 +27,10 @@ from hayhooks.surfaces.a2a.turn import Turn
 
 VIA = "a2a"
 _LOOK_S = 0.5  # between looks for what other processes have cancelled
+_WAITING = {
+    "input_required": TaskState.TASK_STATE_INPUT_REQUIRED,
+    "auth_required": TaskState.TASK_STATE_AUTH_REQUIRED,
+}
 
 
 class Executor(AgentExecutor):
@@ -160,7 +164,7 @@ class Executor(AgentExecutor):
             await asyncio.shield(saying.end(is_complete=is_complete))
         usage = {"usage": fold.usage} if fold.usage else {}
         if fold.question is not None:
-            await turn.status(TaskState.TASK_STATE_INPUT_REQUIRED, fold.question, usage)
+            await turn.status(_WAITING[fold.waits_for or "input_required"], fold.question, usage)
         else:
             await turn.status(TaskState.TASK_STATE_COMPLETED, None, usage)
 

@@ -18,6 +18,12 @@ from hayhooks.surfaces._completions import chunk_of_completion
 from hayhooks.surfaces._ending import Ending
 from hayhooks.surfaces._json import json_bytes
 
+# By the type of an event that asks: where it has the question, and what is asked without one.
+_ASKING = {
+    "input_required": ("question", "More input is needed."),
+    "auth_required": ("explanation", "An authorization is needed."),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -28,11 +34,15 @@ class Note:
 
 
 class Fold:
-    """Folds the events of one run into parts and notes, in order; ``question`` is what the agent waits for."""
+    """Folds the events of one run into parts and notes, in order; ``question`` is what the agent waits for.
+
+    ``waits_for`` says what kind of thing that is, by the type of the event that said so.
+    """
 
     def __init__(self, *, runs_own_tools: bool) -> None:
         self._ending = Ending(runs_own_tools=runs_own_tools)
         self._calls: dict[int, dict[str, str]] = {}  # that are the caller's to make
+        self.waits_for: str | None = None
         self._asked: str | None = None
         self._said_since: list[str] = []  # after it asked
 
@@ -100,8 +110,10 @@ class Fold:
 
     def _event(self, event: UserEvent, found: list[Part | Note]) -> None:
         data = event.data if isinstance(event.data, dict) else {}
-        if event.type == "input_required":
-            self._asked = str(data.get("question") or "") or "More input is needed."
+        if event.type in _ASKING:
+            key, default = _ASKING[event.type]
+            self.waits_for = event.type
+            self._asked = str(data.get(key) or "") or default
             self._said_since.clear()
             return
         if event.type == "file":
