@@ -29,7 +29,7 @@ from hayhooks.surfaces._http import (
     send_bytes,
     send_json,
 )
-from hayhooks.surfaces.a2a.agents import agents, find_agent, find_card, needs_key
+from hayhooks.surfaces.a2a.agents import agents, cards, find_agent, find_card, needs_key
 from hayhooks.surfaces.a2a.card import Offer, card_of
 from hayhooks.surfaces.a2a.envelope import Envelope, envelope_of
 from hayhooks.surfaces.a2a.errors import rest_error, rpc_error
@@ -83,7 +83,7 @@ class Agents:
     async def only_card(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The card of the one agent that there is; of several, each has its own."""
         require(scope, "GET", "HEAD")
-        found = agents(self._runtime, caller_of(scope))
+        found = cards(self._runtime, caller_of(scope))
         if len(found) == 1 and route_path(scope)[1:] in CARD_PATHS:
             await self._card(found[0], scope, send)
             return
