@@ -153,7 +153,7 @@ class Handler(DefaultRequestHandlerV2):
             media = media_type(part)
             if media is not None and not takes(modes, media):
                 raise ContentTypeNotSupportedError(
-                    f"The agent does not take {media[:80]!r}. It takes {', '.join(modes)}."
+                    f"Incompatible content type: {media[:80]!r} is not supported. The agent takes {', '.join(modes)}."
                 )
 
 

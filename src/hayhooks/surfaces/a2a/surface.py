@@ -107,6 +107,8 @@ class Agents:
             envelope = envelope_of(body)
             scope["hayhooks.a2a.id"] = envelope.id
             self._check(envelope, scope)
+            if not envelope.has_params:
+                raise _NoParams
             protocol = await self.loading.get()
             await protocol.rpc(
                 agent, caller_of(scope), self._url(scope, name), scope, receive, send, is_streamed=envelope.is_streamed
@@ -246,6 +248,13 @@ class _NoSuchPath(HayhooksError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"Agents have nothing at {path[:120]!r}.")
+
+
+class _NoParams(HayhooksError):
+    kind = "invalid"
+
+    def __init__(self) -> None:
+        super().__init__("'params' must be an object.")
 
 
 def _log(what: str, error: BaseException) -> None:
