@@ -141,6 +141,7 @@ class Handler(DefaultRequestHandlerV2):
     def _check(self, params: SendMessageRequest, context: ServerCallContext) -> None:
         """Refuse what no agent, or this one does not take."""
         message = params.message
+        visit_of(context).is_read = True
         for name, value in (("contextId", message.context_id), ("messageId", message.message_id)):
             if len(value) > _LONGEST_ID:
                 raise InvalidParamsError(f"{name} is longer than {_LONGEST_ID} characters.")

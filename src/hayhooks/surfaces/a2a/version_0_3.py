@@ -1,14 +1,16 @@
 """Clients of A2A 0.3: the library reads them, and here is what it reads otherwise than 0.3 says.
 
-Parameters that are wrong are told from requests that are none, errors of streams have a status, the configuration of a
-task's push notifications needs no name, and can be deleted over HTTP+JSON, too.
+Wrong parameters are told from requests that are none, errors of streams have a status, and messages are of somebody.
+The configuration of a task's push notifications needs no name, and can be deleted over HTTP+JSON, too.
 Source: A2A specification 0.3.0, sections 3.5.6, 7.6 and 8.
 """
 
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import msgspec
 from a2a.compat.v0_3 import types
 from a2a.compat.v0_3.jsonrpc_adapter import JSONRPC03Adapter
 from a2a.compat.v0_3.request_handler import RequestHandler03
@@ -20,17 +22,21 @@ from a2a.server.jsonrpc_models import InvalidRequestError as InvalidRequest
 from a2a.server.request_handlers.request_handler import RequestHandler
 from a2a.server.routes.common import ServerCallContextBuilder
 from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
+from a2a.utils.constants import PROTOCOL_VERSION_0_3
 from a2a.utils.error_handlers import rest_stream_error_handler
 from a2a.utils.errors import InvalidParamsError, TaskNotFoundError
-from msgspec.json import encode
+from a2a.utils.version_validator import validate_version
 from pydantic import ValidationError
 from sse_starlette.sse import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from hayhooks.surfaces.a2a.visit import visit_of
+
 _LONGEST_HISTORY = 2**31 - 1
 _MISTAKES = 5  # that are told of one request
+_ROLES = ("ROLE_USER", "ROLE_AGENT", 1, 2)  # protocol buffers in JSON may say the number
 
 
 class Dispatcher(JsonRpcDispatcher):
@@ -87,7 +93,8 @@ class _JSONRPC(JSONRPC03Adapter):
         self.handler = _Operations(handler)
 
     def _generate_error_response(self, request_id: str | int | None, error: Any) -> JSONResponse:
-        # The library reads the whole request at once, and calls every mistake in it one of the request.
+        # The library reads a request at once, and calls every mistake in it one of the request; it says which while it
+        # handles what reading has raised.
         fault = sys.exception()
         if isinstance(error, InvalidRequest) and isinstance(fault, ValidationError):
             mistakes = fault.errors(include_url=False, include_context=False, include_input=False)
@@ -100,11 +107,9 @@ class _JSONRPC(JSONRPC03Adapter):
         self, request_id: str | int | None, request_obj: Any, context: ServerCallContext
     ) -> JSONResponse:
         answer = await super()._process_non_streaming_request(request_id, request_obj, context)
-        if (
-            request_obj.method == "tasks/pushNotificationConfig/delete"
-        ):  # the library leaves null out, which is the result
-            return JSONResponse({"jsonrpc": "2.0", "id": request_id, "result": None})
-        return answer
+        if request_obj.method != "tasks/pushNotificationConfig/delete":
+            return answer
+        return JSONResponse({"jsonrpc": "2.0", "id": request_id, "result": None})  # the library leaves null out
 
 
 class _REST(REST03Adapter):
@@ -126,11 +131,19 @@ class _REST(REST03Adapter):
         first = await anext(events)  # what it raises is an answer still
 
         async def encoded() -> AsyncIterator[str]:
-            yield encode(first).decode()
+            yield msgspec.json.encode(first).decode()
             async for event in events:
-                yield encode(event).decode()
+                yield msgspec.json.encode(event).decode()
 
         return EventSourceResponse(encoded())
+
+
+class _Said(msgspec.Struct):
+    role: str | int | None = None
+
+
+class _Sent(msgspec.Struct):
+    message: _Said | None = None
 
 
 class _RESTOperations(REST03Handler):
@@ -144,6 +157,20 @@ class _RESTOperations(REST03Handler):
             raise InvalidParamsError("historyLength is not a number.")
         return await super().on_get_task(request, context)
 
+    async def on_message_send(self, request: Request, context: ServerCallContext) -> dict[str, Any]:
+        await _check_role(request)
+        with _reading(context):
+            return await super().on_message_send(request, context)
+
+    async def on_message_send_stream(
+        self, request: Request, context: ServerCallContext
+    ) -> AsyncIterator[dict[str, Any]]:
+        await _check_role(request)
+        with _reading(context):
+            async for event in super().on_message_send_stream(request, context):
+                yield event
+
+    @validate_version(PROTOCOL_VERSION_0_3)
     async def delete_push_notification(self, request: Request, context: ServerCallContext) -> dict[str, Any]:
         params = types.DeleteTaskPushNotificationConfigParams(
             id=request.path_params["id"], push_notification_config_id=request.path_params["push_id"]
@@ -151,6 +178,27 @@ class _RESTOperations(REST03Handler):
         deletion = types.DeleteTaskPushNotificationConfigRequest(id="", params=params)
         await self.handler03.on_delete_task_push_notification_config(deletion, context)
         return {}
+
+
+async def _check_role(request: Request) -> None:
+    """Refuse a message of nobody, which the library takes for the agent's. What cannot be read is refused by it."""
+    with suppress(msgspec.DecodeError):
+        sent = msgspec.json.decode(await request.body(), type=_Sent)
+        if sent.message is not None and sent.message.role not in _ROLES:
+            raise InvalidParamsError("message.role is neither ROLE_USER nor ROLE_AGENT.")
+
+
+@contextmanager
+def _reading(context: ServerCallContext) -> Iterator[None]:
+    """What fails before the message has been read is the caller's mistake; the library has no name for it."""
+    try:
+        yield
+    except ValueError as error:
+        if visit_of(context).is_read:
+            raise
+        raise InvalidParamsError(
+            "The message cannot be read: a part of it has no content, or the wrong one."
+        ) from error
 
 
 def _check_configuration(request: types.SendMessageRequest) -> None:
