@@ -259,7 +259,9 @@ def test_files_data_and_events_come_back(agent: AgentAt) -> None:
 
 def test_parts_that_an_agent_does_not_take_are_refused(server: RunningServer, agent: AgentAt) -> None:
     strange = {"raw": "eA==", "mediaType": "application/x-strange"}
-    assert agent.error("SendMessage", message("hi", strange))["code"] == -32005
+    refused = agent.error("SendMessage", message("hi", strange))
+    assert refused["code"] == -32005
+    assert "'application/x-strange' is not supported. The agent takes text/plain," in refused["message"]
     assert agent.error("SendMessage", message({"raw": "eA==", "filename": "a.zip"}))["code"] == -32005
     with AgentAt(f"{server.url}/a2a/textual") as textual:
         assert state(textual.send({"text": "hi", "mediaType": "text/x-anything"})) == "completed"
@@ -296,6 +298,13 @@ def test_limits_are_those_of_every_run(server: RunningServer) -> None:
         assert refused.json()["error"]["data"][0]["reason"] == "BUSY"
         streamed = narrow.post("SendStreamingMessage", message("hello", contextId="refused"))
         assert (streamed.status_code, streamed.json()["error"]["code"]) == (429, -32000)
+        older = {"kind": "message", "role": "user", "messageId": "m", "parts": [{"kind": "text", "text": "hello"}]}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "message/stream", "params": {"message": older}}
+        streamed = httpx.post(narrow.url, json=body, timeout=60)
+        assert (streamed.status_code, streamed.json()["error"]["code"]) == (429, -32000)
+        body = {"message": {"role": "ROLE_USER", "messageId": "m", "content": [{"text": "hello"}]}}
+        streamed = httpx.post(f"{narrow.url}/v1/message:stream", json=body, timeout=60)
+        assert (streamed.status_code, streamed.json()["error"]["status"]) == (429, "RESOURCE_EXHAUSTED")
         answer = httpx.post(f"{narrow.url}/message:send", json=message("hello"), headers=V1, timeout=60)
         assert (answer.status_code, answer.json()["error"]["status"]) == (429, "RESOURCE_EXHAUSTED")
         assert narrow.call("ListTasks", {"contextId": "refused"})["tasks"] == []  # what did not begin leaves nothing
@@ -406,6 +415,10 @@ HOSTILE: list[tuple[Any, int]] = [
     ({"jsonrpc": "2.0", "id": 1, "params": {}}, -32600),
     ({"jsonrpc": "2.0", "id": 1, "method": "NoSuch", "params": {}}, -32601),
     ({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": ["x"]}}, -32602),
+    ({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": "words"}, -32602),
+    ({"jsonrpc": "2.0", "method": "GetTask", "params": 7}, -32602),
+    ({"jsonrpc": "1.0", "id": 1, "method": "GetTask", "params": "words"}, -32600),
+    ({"jsonrpc": "2.0", "id": {}, "method": "GetTask", "params": "words"}, -32600),
     ({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {}}, -32602),
     ({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "none"}}, -32001),
     ({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "x", "historyLength": -1}}, -32602),
@@ -513,6 +526,56 @@ class TestOlderClients:
         body = {"message": {"role": "ROLE_USER", "messageId": "m", "content": [{"text": "hello"}]}}
         answer = httpx.post(f"{agent.url}/v1/message:send", json=body, timeout=60)
         assert answer.json()["task"]["status"]["state"] == "TASK_STATE_COMPLETED", answer.text
+        with httpx.stream("POST", f"{agent.url}/v1/message:stream", json=body, timeout=60) as stream:
+            events = [json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line]
+        assert "task" in events[0]
+        assert events[-1]["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "body", "status"),
+        [
+            ("POST", "message:send", {"message": {}}, 400),
+            ("POST", "message:stream", {"message": {}}, 400),
+            ("POST", "message:stream", {"message": {"role": "ROLE_USER"}}, 400),
+            ("POST", "message:send", {"message": {"messageId": "m", "content": [{"text": "hello"}]}}, 400),
+            ("POST", "message:send", {"message": {"messageId": "m", "content": [{"text": "x"}], "role": "user"}}, 400),
+            ("POST", "message:stream", {"message": {"messageId": "m", "content": [{"text": "hello"}]}}, 400),
+            ("POST", "message:send", {"message": {"role": "ROLE_USER", "messageId": "m", "content": [{}]}}, 400),
+            ("POST", "message:stream", {"message": {"role": "ROLE_USER", "messageId": "m", "content": [{}]}}, 400),
+            ("POST", "message:send", {"message": "words"}, 400),
+            ("POST", "message:stream", ["words"], 400),
+            ("GET", "tasks/none", None, 404),
+            ("GET", "tasks/none?historyLength=-1", None, 400),
+            ("GET", "tasks/none?historyLength=few", None, 400),
+            ("GET", "tasks/none?historyLength=99999999999", None, 400),
+            ("GET", "tasks/none:subscribe", None, 404),
+            ("DELETE", "tasks/none/pushNotificationConfigs/x", None, 400),
+        ],
+    )
+    def test_what_is_wrong_has_a_status(self, agent: AgentAt, method: str, path: str, body: Any, status: int) -> None:
+        answer = httpx.request(method, f"{agent.url}/v1/{path}", json=body, timeout=60)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, status), answer.text
+
+    @pytest.mark.parametrize(
+        ("method", "params"),
+        [
+            ("message/send", {"message": {"parts": "none"}}),
+            ("message/send", {}),
+            ("message/send", []),
+            ("message/stream", {"invalid": "params"}),
+            ("message/send", {"configuration": {"historyLength": -1}}),
+            ("message/stream", {"configuration": {"historyLength": 2**40}}),
+            ("tasks/get", {"id": 7}),
+            ("tasks/get", {"id": "none", "historyLength": 2**40}),
+            ("tasks/cancel", {}),
+        ],
+    )
+    def test_wrong_parameters_are_told_from_wrong_requests(self, agent: AgentAt, method: str, params: Any) -> None:
+        if isinstance(params, dict) and "configuration" in params:
+            params = self.said("hello") | params
+        error = self.call(agent, method, params)["error"]
+        assert error["code"] == -32602, error
+        assert "pydantic" not in json.dumps(error)
 
     def test_an_agent_asks_for_input(self, agent: AgentAt) -> None:
         asked = self.call(agent, "message/send", self.said("ask"))

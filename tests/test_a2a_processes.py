@@ -179,6 +179,16 @@ def test_agents_have_a_port_of_their_own(tmp_path: Path) -> None:
         assert asyncio.run(_events(f"{server.url}/obey"))[-1] == "status_update"
 
 
+def test_a_public_card_is_the_only_one_for_those_without_a_key(tmp_path: Path) -> None:
+    write_agents(tmp_path / "pipelines", {"obey": 'a2a_card = {"name": "Known", "public": True}', "secret": "pass"})
+    env = {"HAYHOOKS_REQUIRE_LOGIN": "true", "HAYHOOKS_ADMIN_KEY": "an admin's key of the tests"}
+    with running_server(tmp_path / "pipelines", command=("a2a", "run"), env=env) as server:
+        assert httpx.get(f"{server.url}/.well-known/agent-card.json").json()["name"] == "Known"
+        key = {"authorization": f"Bearer {env['HAYHOOKS_ADMIN_KEY']}"}
+        assert httpx.get(f"{server.url}/.well-known/agent-card.json", headers=key).status_code == 404  # it sees two
+        assert httpx.get(f"{server.url}/status").status_code == 401
+
+
 async def _events(url: str) -> list[str | None]:
     """What the library's client hears, which reads the card first."""
     request = SendMessageRequest(message=new_text_message("hello", role=Role.ROLE_USER))

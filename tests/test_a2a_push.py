@@ -130,6 +130,31 @@ def test_a_task_keeps_its_configurations(agent: AgentAt, receiver: Receiver) -> 
     assert state(receiver.until_end()[-1]["statusUpdate"]) == "completed"
 
 
+def test_older_clients_keep_configurations(agent: AgentAt, receiver: Receiver) -> None:
+    """A2A 0.3: a configuration needs no name, and that of the task is what is asked for without one."""
+
+    def call(method: str, params: Any) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": f"tasks/pushNotificationConfig/{method}", "params": params}
+        return httpx.post(agent.url, json=body, timeout=60).json()
+
+    task_id = agent.send("ask")["id"]
+    assert call("get", {"id": task_id})["error"]["code"] == -32001
+    assert call("get", {"id": "none"})["error"]["code"] == -32001
+    config = {"url": f"http://localhost:{receiver.port}/hook"}
+    made = call("set", {"taskId": task_id, "pushNotificationConfig": config})["result"]
+    assert made["pushNotificationConfig"]["url"] == config["url"]
+    assert call("get", {"id": task_id})["result"] == made
+    named = {"id": task_id, "pushNotificationConfigId": made["pushNotificationConfig"]["id"]}
+    assert call("get", named)["result"] == made
+    assert call("list", {"id": task_id})["result"] == [made]
+    assert call("delete", named) == {"jsonrpc": "2.0", "id": 1, "result": None}
+    assert call("list", {"id": task_id})["result"] == []
+    call("set", {"taskId": task_id, "pushNotificationConfig": {**config, "id": "one"}})
+    gone = httpx.delete(f"{agent.url}/v1/tasks/{task_id}/pushNotificationConfigs/one", timeout=60)
+    assert (gone.status_code, gone.json()) == (200, {})
+    assert call("list", {"id": task_id})["result"] == []
+
+
 @pytest.mark.parametrize(
     "url",
     [

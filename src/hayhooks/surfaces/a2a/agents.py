@@ -34,6 +34,13 @@ def agents(runtime: Runtime, caller: Principal) -> list[str]:
     return sorted(name for name, found in runtime.open_to(caller).items() if is_agent(found))
 
 
+def cards(runtime: Runtime, caller: Principal) -> list[str]:
+    """The names of the agents whose cards *caller* may read: those it may call, and those with a public one."""
+    live = {name: found.deployment for name, found in runtime.live.items()}
+    public = {name for name, found in live.items() if is_agent(found) and facts_of(found).public}
+    return sorted(public | set(agents(runtime, caller)))
+
+
 def find_agent(runtime: Runtime, name: str, caller: Principal, action: Action = "run") -> Deployment:
     """The agent of that name, for *caller* to do that with. Raises as ``Runtime.find``, and AgentNotFound."""
     deployment = runtime.find(name, caller, action)

@@ -14,6 +14,7 @@ class Envelope:
 
     id: str | int | None = None
     method: str = ""
+    has_params: bool = True  # False where they are a string or a number: a request, with what no method takes
 
     @property
     def is_message(self) -> bool:
@@ -36,4 +37,9 @@ def envelope_of(body: bytes) -> Envelope:
         return Envelope()
     request_id, method = data.get("id"), data.get("method")
     is_id = isinstance(request_id, (str, int)) and not isinstance(request_id, bool)
-    return Envelope(request_id if is_id else None, method if isinstance(method, str) else "")
+    if not isinstance(method, str):
+        return Envelope(request_id if is_id else None)
+    # Of a request that is one otherwise; what is wrong with others is for the library to say.
+    is_request = data.get("jsonrpc") == "2.0" and (is_id or request_id is None)
+    has_params = not is_request or isinstance(data.get("params"), (dict, list, type(None)))
+    return Envelope(request_id if is_id else None, method, has_params)

@@ -141,6 +141,7 @@ class Handler(DefaultRequestHandlerV2):
     def _check(self, params: SendMessageRequest, context: ServerCallContext) -> None:
         """Refuse what no agent, or this one does not take."""
         message = params.message
+        visit_of(context).is_read = True
         for name, value in (("contextId", message.context_id), ("messageId", message.message_id)):
             if len(value) > _LONGEST_ID:
                 raise InvalidParamsError(f"{name} is longer than {_LONGEST_ID} characters.")
@@ -153,7 +154,7 @@ class Handler(DefaultRequestHandlerV2):
             media = media_type(part)
             if media is not None and not takes(modes, media):
                 raise ContentTypeNotSupportedError(
-                    f"The agent does not take {media[:80]!r}. It takes {', '.join(modes)}."
+                    f"Incompatible content type: {media[:80]!r} is not supported. The agent takes {', '.join(modes)}."
                 )
 
 

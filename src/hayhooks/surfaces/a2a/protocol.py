@@ -10,7 +10,6 @@ from typing import Any
 os.environ.setdefault("OTEL_INSTRUMENTATION_A2A_SDK_ENABLED", "false")
 
 from a2a.server.context import ServerCallContext
-from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
 from a2a.server.routes.rest_routes import create_rest_routes
 from a2a.server.tasks import DatabasePushNotificationConfigStore
 from sse_starlette.event import ensure_bytes
@@ -33,6 +32,7 @@ from hayhooks.surfaces.a2a.handler import Handler
 from hayhooks.surfaces.a2a.live import LiveTasks
 from hayhooks.surfaces.a2a.push import PushSender, Targets
 from hayhooks.surfaces.a2a.tasks import Tasks
+from hayhooks.surfaces.a2a.version_0_3 import Dispatcher, rest_routes
 from hayhooks.surfaces.a2a.visit import KEY, Contexts, Visit, owner_of, visit_of
 
 _SSE: Header = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -79,9 +79,11 @@ class Protocol:
             targets.is_allowed if targets else None,
         )
         contexts = Contexts()
-        self._rpc = JsonRpcDispatcher(self._handler, contexts, enable_v0_3_compat=speaks_0_3)
-        routes = create_rest_routes(self._handler, contexts, enable_v0_3_compat=speaks_0_3)
+        self._rpc = Dispatcher(self._handler, contexts, speaks_0_3=speaks_0_3)
+        routes = create_rest_routes(self._handler, contexts)
         self._routes = [route for route in routes if isinstance(route, Route)]
+        if speaks_0_3:
+            self._routes += rest_routes(self._handler, contexts)
 
     async def open(self) -> None:
         """Open the database. When it cannot be, this raises, and all is closed again."""
@@ -142,7 +144,7 @@ class Protocol:
             if visit.refusal is not None and not isinstance(response, EventSourceResponse):
                 raise visit.refusal
             if sender is not None and isinstance(response, EventSourceResponse):
-                await _stream(response.body_iterator, sender, receive)
+                await _stream(response.body_iterator, visit, sender, receive)
             else:
                 await response(scope, receive, send)
         finally:
@@ -150,11 +152,13 @@ class Protocol:
                 sender.close()
 
 
-async def _stream(events: Any, sender: StreamSender, receive: Receive) -> None:
+async def _stream(events: Any, visit: Visit, sender: StreamSender, receive: Receive) -> None:
     """Send *events* until they end or the caller leaves; the task goes on in any case."""
     async with cancel_on_disconnect(receive) as watching, aclosing(_encoded(events)) as encoded:
         watching.start()
         async for event in encoded:
+            if visit.refusal is not None and not sender.has_begun:  # 0.3 has it as its only event
+                raise visit.refusal
             await sender.write(event)
         await sender.end()
 

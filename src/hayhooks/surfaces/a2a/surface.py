@@ -29,7 +29,7 @@ from hayhooks.surfaces._http import (
     send_bytes,
     send_json,
 )
-from hayhooks.surfaces.a2a.agents import agents, find_agent, find_card, needs_key
+from hayhooks.surfaces.a2a.agents import agents, cards, find_agent, find_card, needs_key
 from hayhooks.surfaces.a2a.card import Offer, card_of
 from hayhooks.surfaces.a2a.envelope import Envelope, envelope_of
 from hayhooks.surfaces.a2a.errors import rest_error, rpc_error
@@ -83,7 +83,7 @@ class Agents:
     async def only_card(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The card of the one agent that there is; of several, each has its own."""
         require(scope, "GET", "HEAD")
-        found = agents(self._runtime, caller_of(scope))
+        found = cards(self._runtime, caller_of(scope))
         if len(found) == 1 and route_path(scope)[1:] in CARD_PATHS:
             await self._card(found[0], scope, send)
             return
@@ -107,6 +107,8 @@ class Agents:
             envelope = envelope_of(body)
             scope["hayhooks.a2a.id"] = envelope.id
             self._check(envelope, scope)
+            if not envelope.has_params:
+                raise _NoParams
             protocol = await self.loading.get()
             await protocol.rpc(
                 agent, caller_of(scope), self._url(scope, name), scope, receive, send, is_streamed=envelope.is_streamed
@@ -246,6 +248,13 @@ class _NoSuchPath(HayhooksError):
 
     def __init__(self, path: str) -> None:
         super().__init__(f"Agents have nothing at {path[:120]!r}.")
+
+
+class _NoParams(HayhooksError):
+    kind = "invalid"
+
+    def __init__(self) -> None:
+        super().__init__("'params' must be an object.")
 
 
 def _log(what: str, error: BaseException) -> None:

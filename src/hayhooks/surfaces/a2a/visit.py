@@ -28,6 +28,7 @@ class Visit:
     owner: str  # of the tasks that it may see
     refusal: HayhooksError | None = None  # what its caller is told in place of the protocol's own answer
     is_streamed: bool = False
+    is_read: bool = False  # its message has come to us: what fails now is ours
     is_new: bool = False  # its message begins a task, which is nowhere yet
     is_new_context: bool = False  # and a conversation
     tells_id_early: bool = True  # of its task, before that has ended
