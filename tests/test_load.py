@@ -1,8 +1,10 @@
 """Overload: who is refused, with what answer, and that the others are served."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import BinaryIO
 
 import httpx
 import pytest
@@ -162,6 +164,26 @@ async def test_a_queue_that_stands_is_cut_to_as_many_as_can_run(gates: Gates, se
     assert {answer.status_code for answer in again} == {200}  # a burst after it is one again
 
 
+def in_one_piece(url: str) -> tuple[bytes, bytes]:
+    """Head and body in one packet, until that is refused, and a call that never is: what the server answers to both."""
+    host, port = url.removeprefix("http://").split(":")
+    head = f"POST /flooded/run HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=WAIT_S) as sock, sock.makefile("rb") as file:
+        while True:
+            sock.sendall(head.encode() + b"{}")
+            refusal = answer_in(file)
+            if not refusal.startswith(b"HTTP/1.1 200 "):
+                break
+        sock.sendall(f"GET /health/live HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        return refusal, answer_in(file)
+
+
+def answer_in(file: BinaryIO) -> bytes:
+    lines = list(iter(file.readline, b"\r\n"))
+    length = next(int(line[15:]) for line in lines if line.lower().startswith(b"content-length:"))
+    return b"".join(lines) + file.read(length)
+
+
 async def test_calls_of_one_deployment_are_served_while_another_is_flooded(
     tmp_path_factory: pytest.TempPathFactory, gates: Gates
 ) -> None:
@@ -186,11 +208,16 @@ async def test_calls_of_one_deployment_are_served_while_another_is_flooded(
             callers = [asyncio.ensure_future(flood(client)) for _ in range(80)]
             quiet = [await client.post("/quiet/run", json={})]
             await has_refused.wait()
+            refusal, status = await asyncio.to_thread(in_one_piece, server.url)
             quiet += [await client.post("/quiet/run", json={}) for _ in range(10)]
             is_over = True
             await asyncio.gather(*callers)
     assert {answer.status_code for answer in quiet} == {200}
     assert statuses == {200, 503}
+    assert refusal.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1\r\n" in refusal
+    assert refusal.endswith(b'{"detail":"The server is overloaded. Try again later.","kind":"unavailable"}')
+    assert status.startswith(b"HTTP/1.1 200 ")  # on the same connection
 
 
 async def test_what_is_shed_follows_what_can_be_done() -> None:
@@ -201,6 +228,8 @@ async def test_what_is_shed_follows_what_can_be_done() -> None:
     load.delay_s = lambda: waits[0]
     limited: list[float | None] = []
     load.limit_waiting = limited.append
+    favoured: list[bool] = []
+    load.favour_loop = favoured.append
     load.enter("a")
     waits[0] = 1.0
     await _until(lambda: load.is_shedding)
@@ -209,10 +238,12 @@ async def test_what_is_shed_follows_what_can_be_done() -> None:
     assert _tries(load, "quiet")  # within its share
     assert not all(_tries(load, "a") for _ in range(100))
     assert load.refuses("a")
+    assert True in favoured
     waits[0] = 0.0
     load.leave()
     await _until(lambda: not load.is_shedding)
-    assert limited == [0.02, None]
+    assert limited == [pytest.approx(0.008), None]
+    assert not favoured[-1]
     assert all(_tries(load, "a") for _ in range(100))
 
 
@@ -225,6 +256,30 @@ async def test_of_many_requests_that_are_read_at_once_only_as_many_are_let_in_as
     admitted = sum(not load.refuses("a") for _ in range(1000))
     assert admitted < 100
     assert all(_tries(load, "a") for _ in range(admitted))  # and none of these is asked again
+
+
+async def test_what_has_waited_for_too_long_is_refused_whatever_the_rate_is() -> None:
+    load = Load(LoadLimits(max_delay_s=0.02))
+    load.connections = 100
+    waits = [1.0]
+    load.backlog_s = lambda: waits[0]
+    load.enter("a")
+    await _until(lambda: load.is_shedding)
+    waits[0] = 0.0
+    await _until(lambda: not load.refuses("a"))
+    await asyncio.sleep(0.2)  # the rate has grown by then: there are runs to be had
+    assert load.refuses("a", waited_s=1.0)
+    assert not load.refuses("a")
+
+
+async def test_a_single_stutter_sheds_nothing() -> None:
+    load = Load(LoadLimits(max_delay_s=0.1))
+    load.connections = 100
+    load.enter("a")
+    time.sleep(0.5)  # noqa: ASYNC251 - the loop is behind, once
+    for _ in range(10):
+        await asyncio.sleep(0.03)
+        assert not load.is_shedding
 
 
 async def test_few_callers_are_never_shed() -> None:

@@ -126,8 +126,8 @@ class AppSettings(BaseSettings):
     )
     max_delay_s: PositiveFloat | None = Field(
         default=0.5,
-        description="Seconds by which a worker may be behind its work; when it is, what it cannot keep up with is "
-        "answered with 503.",
+        description="Seconds by which a worker may be behind its work; once it is, so much is answered with 503 that "
+        "it is no more than a fifth of that.",
     )
     run_timeout_s: PositiveFloat | None = Field(
         default=None,

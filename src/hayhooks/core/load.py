@@ -10,7 +10,9 @@ from hayhooks.core.errors import Overloaded
 _LOOK_S = 0.05
 _FEW = 64  # callers, with whom a server is busy and not overloaded
 _CALM_LOOKS = 20
-_LESS, _MORE = 0.9, 1.05  # how the rate follows in the time of a look: it falls faster than it grows, as TCP's does
+_AIM = 0.2  # of the delay that is allowed: what is aimed at from the time on when it was exceeded
+_MOST_WAIT = 2 * _AIM  # of it: for a thread, meanwhile
+_LESS, _MORE = 0.95, 1.05  # how the rate follows in the time of a look
 _LEAST_RATE = 10.0  # runs per second
 _MOST_SHARES = 1000
 _SHARE_S = 1.0  # over which the shares of deployments are counted
@@ -28,23 +30,30 @@ class LoadLimits:
 class Load:
     """Counts runs and streams, and sheds what the process cannot keep up with. Event loop only.
 
-    While there are runs it looks, every 50 ms, how far the event loop is behind its clock and, by ``delay_s``, how long
-    calls wait for a thread. Once that is more than ``max_delay_s``, and callers are many, runs are admitted at the rate
-    at which runs ended of late, which then falls and grows with the delay, until nothing has been refused for a second;
-    and runs that have waited longer for a thread are refused as well, by ``limit_waiting``. Who asks for less than an
-    equal share of the rate is admitted all the same: one deployment's flood is not paid for by the others.
+    While there are runs it looks, every 50 ms, how far the event loop is behind its clock and, by ``delay_s`` and
+    ``backlog_s``, how long calls wait for a thread or to be looked at. Once that is more than ``max_delay_s``, and
+    callers are many, it aims at a fifth of that until nothing has been refused for a second: a burst may be late, what
+    comes all the time may not. Runs are admitted at the rate at which runs ended of late, which then falls and grows
+    with the delay; what waited for longer than the aim before it was looked at, or twice as long for a thread, is
+    refused in any case. Who asks for less than an equal share of the rate is admitted all the same: one deployment's
+    flood is not paid for by the others.
     """
 
     def __init__(self, limits: LoadLimits | None = None) -> None:
         self._limits = limits or LoadLimits()
+        self._max_delay_s = self._limits.max_delay_s or 0.0
+        self._aim_s = self._max_delay_s * _AIM
         self.delay_s: Callable[[], float] = lambda: 0.0
+        self.backlog_s: Callable[[], float] = lambda: 0.0
         self.limit_waiting: Callable[[float | None], None] = lambda _: None
+        self.favour_loop: Callable[[bool], None] = lambda _: None
         self.connections = 0  # that are open; whoever counts them
         self.runs = 0
         self.streams = 0
         self.is_shedding = False
         self._begun = self._ended = 0  # runs, since the last look
         self._refused = 0  # since the last look
+        self._is_behind = self._is_favoured = False
         self._calm = 0  # looks in a row
         self._ending_rate = 0.0  # runs per second, of late
         self._rate = 0.0  # admitted per second, while shedding
@@ -93,28 +102,28 @@ class Load:
         """A stream is closed."""
         self.streams -= 1
 
-    def refuses(self, name: str) -> bool:
-        """Whether a run of that deployment is refused now: for who can refuse it before it is read.
+    def refuses(self, name: str, waited_s: float = 0.0) -> bool:
+        """Whether a run of that deployment, which has waited, is refused now: for who can refuse it before it is read.
 
         Whoever is not, is admitted: of a thousand requests that are read at once only as many reach the app as can run,
         where to refuse the others costs several times as much.
         """
         if not self.is_shedding:
             return False
-        if self._is_admitted(name):
+        if self._is_admitted(name, is_late=waited_s > self._aim_s):
             self._tickets += 1
             return False
         self._refused += 1
         return True
 
-    def _is_admitted(self, name: str) -> bool:
-        if not self._has_token(name):
+    def _is_admitted(self, name: str, *, is_late: bool = False) -> bool:
+        if not self._has_token(name, is_late):
             return False
         self._tokens = max(self._tokens - 1, -self._rate * _LOOK_S)
         self._admitted[name] = self._admitted.get(name, 0) + 1
         return True
 
-    def _has_token(self, name: str) -> bool:
+    def _has_token(self, name: str, is_late: bool) -> bool:
         now = time.monotonic()
         if now - self._shared_at >= _SHARE_S:
             self._shared_at = now
@@ -125,7 +134,7 @@ class Load:
         if len(self._admitted) < _MOST_SHARES:  # names may be anything that callers make up
             self._admitted.setdefault(name, 0)
         shares = len(self._admitted)
-        return self._tokens >= 1 or (
+        return (self._tokens >= 1 and not is_late) or (
             shares > 1 and self._admitted.get(name, shares) < max(1.0, self._rate * _SHARE_S / shares)
         )
 
@@ -139,33 +148,41 @@ class Load:
         now = time.monotonic()
         passed_s = now - self._looked_at
         late_s = passed_s - _LOOK_S
-        limit_s = self._limits.max_delay_s or 0.0
-        is_behind = self.connections >= _FEW and max(late_s, self.delay_s()) > limit_s
+        delay_s = max(late_s, self.delay_s(), self.backlog_s())
         looks = max(1.0, passed_s / _LOOK_S)  # that there would have been on time
         self._ending_rate += min(1.0, 0.2 * looks) * (self._ended / passed_s - self._ending_rate)
-        if is_behind:
-            self._calm = 0
+        was_behind, self._is_behind = self._is_behind, self.connections >= _FEW and delay_s > self._aim_s
+        self._calm = 0 if self._is_behind or self._refused else self._calm + 1
+        if self._is_behind:
+            self._favour_loop(True)
             if self.is_shedding:
                 self._rate = max(_LEAST_RATE, self._rate * _LESS**looks)
-            else:
+            elif was_behind and delay_s > self._max_delay_s:  # once may be a stutter
                 self._begin_shedding(now)
         elif self.is_shedding:
             self._tickets = min(self._tickets, int(self._rate * _LOOK_S))  # some bodies were wrong, some callers left
-            self._calm = 0 if self._refused else self._calm + 1
             self._rate *= _MORE
-            if self._calm >= _CALM_LOOKS:
-                self.is_shedding = False
-                self._tickets = 0
-                self.limit_waiting(None)
-        goes_on = self._begun or self._refused or self.runs or self.is_shedding
+        if self._calm == _CALM_LOOKS:
+            self._favour_loop(False)
+            self._end_shedding()
+        goes_on = self._begun or self._refused or self.runs or self.is_shedding or self._is_favoured
         self._begun = self._ended = self._refused = 0
         self._is_looking = False
         if goes_on:
             self._look_later()
 
+    def _favour_loop(self, is_favoured: bool) -> None:
+        self._is_favoured = is_favoured
+        self.favour_loop(is_favoured)
+
+    def _end_shedding(self) -> None:
+        self.is_shedding = False
+        self._tickets = 0
+        self.limit_waiting(None)
+
     def _begin_shedding(self, now: float) -> None:
         self.is_shedding = True
-        self.limit_waiting(self._limits.max_delay_s)
+        self.limit_waiting(self._max_delay_s * _MOST_WAIT)
         self._rate = max(_LEAST_RATE, self._ending_rate)
         self._tokens = 0.0
         self._filled_at = self._shared_at = now

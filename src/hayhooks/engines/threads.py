@@ -1,10 +1,12 @@
 """Threads that run the users' sync code, and the one door through which they speak to the event loop."""
 
 import asyncio
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -13,8 +15,19 @@ _LOOKS_TO_JUDGE = 3
 _FEW = 2  # threads: jobs that compute get no further with more, and hold up the loop
 _SOON_S = 0.003
 _SOON_WHEN_BUSY_S = 0.05
-_LATE_S = 0.02  # the loop waits for the lock, or for a processor: more threads would make it wait longer
 _BUSY = 0.7  # of one processor: Python code gets no further with more threads
+_COMPUTES = 0.3  # of one processor, used by jobs: where it is busy, they compute
+_PARALLEL = 0.8  # of a processor for each thread: they compute without the interpreter lock
+_PROCESSORS = os.cpu_count() or 1
+_LONG_S = 0.05  # a job that takes longer waits for something, or at least is not one of many short ones
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    ended: int  # jobs
+    at_s: float
+    pool_s: float  # of processor time, used by all threads but the loop's
+    loop_s: float
 
 
 class Mailbox:
@@ -82,7 +95,9 @@ class Threads:
         self._closed = False
         self._is_looking = False
         self._looks = 0
-        self._last_judged = (0, 0.0, 0.0)  # jobs ended, seconds of the clock and of the processor
+        self._judged = _Judged(0, 0.0, 0.0, 0.0)
+        self._grown_at = self._computed_at = 0.0
+        self._began: dict[int, float | None] = {}  # when the job of each thread did
 
     @property
     def delay_s(self) -> float:
@@ -108,7 +123,7 @@ class Threads:
                 self._spawn()
             elif not self._is_looking:
                 self._looks = 0
-                self._last_judged = (self._ended, self._loop.time(), time.process_time())
+                self._judged = self._judge()
                 self._look_later()
 
     def done(self) -> None:
@@ -133,30 +148,55 @@ class Threads:
             return
         self._looks += 1
         # Two threads there are soon; for more, a single stutter is no evidence.
-        if (self._threads < _FEW or self._looks >= _LOOKS_TO_JUDGE) and not self._is_quick(waiting):
-            # Doubling: hundreds of blocking jobs run within milliseconds, a passing jam costs few threads.
-            for _ in range(min(waiting, max(self._threads, _FEW // 2))):
+        if self._threads < _FEW or self._looks >= _LOOKS_TO_JUDGE:
+            for _ in range(self._wanted(waiting)):
                 self._spawn()
         self._look_later()
 
-    def _is_quick(self, waiting: int) -> bool:
-        """Whether the jobs that wait are done soon at the present pace, or no sooner with more threads."""
-        before = self._last_judged
-        looks = self._looks
-        now = self._last_judged = (self._ended, self._loop.time(), time.process_time())
-        self._looks = 0
-        ended, passed_s, busy_s = now[0] - before[0], now[1] - before[1], now[2] - before[2]
-        if ended and passed_s - looks * _LOOK_EVERY_S > _LATE_S and self._threads >= _FEW:
-            return True
-        soon_s = _SOON_WHEN_BUSY_S if busy_s >= _BUSY * passed_s else _SOON_S
-        return waiting * passed_s <= ended * soon_s
+    def _wanted(self, waiting: int) -> int:
+        """How many threads more there should be: none, if what waits is done soon at the present pace."""
+        before, now = self._judged, self._judge()
+        self._judged, self._looks = now, 0
+        ended, passed_s = now.ended - before.ended, now.at_s - before.at_s
+        pool_s = now.pool_s - before.pool_s
+        is_busy = pool_s + now.loop_s - before.loop_s >= _BUSY * passed_s
+        if waiting * passed_s <= ended * (_SOON_WHEN_BUSY_S if is_busy else _SOON_S):
+            return 0
+        if is_busy and pool_s >= _COMPUTES * passed_s and not self._is_parallel(pool_s / passed_s):
+            self._computed_at = now.at_s
+            return self._wanted_to_compute(now.at_s)
+        if now.at_s - self._computed_at < _LONG_S:  # a moment without a processor looks like waiting
+            return 0
+        # Doubling: hundreds of blocking jobs run within milliseconds, a passing jam costs few threads.
+        return min(waiting, max(self._threads, _FEW // 2))
+
+    def _wanted_to_compute(self, now: float) -> int:
+        """One more or one less: as few as get on, beside those that are held by something long."""
+        began_before = now - _LONG_S * max(1.0, self._threads / _FEW)
+        long = sum(began is not None and began < began_before for began in list(self._began.values()))
+        if self._threads > _FEW + long:
+            self._threads -= 1
+            self._calls.put(False)
+        elif self._threads < _FEW + long and now - self._grown_at >= _LONG_S:
+            return 1
+        return 0
+
+    def _is_parallel(self, processors: float) -> bool:
+        """Whether the jobs compute without the interpreter lock, and there are processors for more."""
+        return processors >= _PARALLEL * self._threads and self._threads < _PROCESSORS
+
+    def _judge(self) -> _Judged:
+        loop_s = time.thread_time()
+        return _Judged(self._ended, time.monotonic(), time.process_time() - loop_s, loop_s)
 
     def _spawn(self) -> None:
         self._threads += 1
+        self._grown_at = time.monotonic()
         threading.Thread(target=self._work, name="hayhooks-run", daemon=True).start()
 
     def _work(self) -> None:
         calls = self._calls
+        me = threading.get_ident()
         while True:
             try:
                 called = calls.get(timeout=self._keep_idle_s)
@@ -164,9 +204,12 @@ class Threads:
                 self._mailbox.post(self._shrink)
                 continue
             if not called:
+                self._began.pop(me, None)
                 return
+            self._began[me] = time.monotonic()
             job = self._next()
             job()
+            self._began[me] = None
             del job  # an idle thread must not keep the last run's values alive
 
     def _next(self) -> Callable[[], None]:

@@ -233,7 +233,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         max_total_bytes=settings.files_max_total_bytes,
     )
     load = app.load
-    load.delay_s, load.limit_waiting = engine.delay_s, engine.limit_waiting
+    load.delay_s, load.limit_waiting, load.favour_loop = engine.delay_s, engine.limit_waiting, engine.favour_loop
     runtime = Runtime(
         store,
         engine,

@@ -58,6 +58,7 @@ class InlineEngine:
         if self._timer is not None:
             self._timer.cancel()
         self.limit_waiting(None)
+        self.favour_loop(False)
         if self._threads is not None:
             self._threads[0].close()
 
@@ -66,19 +67,20 @@ class InlineEngine:
         return self._threads[0].delay_s if self._threads is not None else 0.0
 
     def limit_waiting(self, max_wait_s: float | None) -> None:
-        """Refuse calls that have waited longer for a thread, from now on; None: no more. Event loop only.
+        """Refuse calls that have waited longer for a thread, from now on; None: no more. Event loop only."""
+        if self._threads is not None:
+            self._threads[0].max_wait_s = max_wait_s
 
-        As long as calls are refused, threads that compute hand over the interpreter lock far sooner: the loop takes it
-        anew for each of its steps, and waits a whole interval each time. At other times that would cost pipelines a
-        quarter of their pace.
+    def favour_loop(self, is_favoured: bool) -> None:
+        """Let threads that compute hand over the interpreter lock far sooner, or as usual again. Event loop only.
+
+        The loop takes the lock anew for each connection that it reads, and waits a whole interval each time. At other
+        times that would cost pipelines a quarter of their pace.
         """
-        if self._threads is None:
-            return
-        self._threads[0].max_wait_s = max_wait_s
-        if max_wait_s is not None and self._usual_switch_s is None:
+        if is_favoured and self._usual_switch_s is None:
             self._usual_switch_s = sys.getswitchinterval()
             sys.setswitchinterval(min(_SOON_SWITCH_S, self._usual_switch_s))
-        elif max_wait_s is None and self._usual_switch_s is not None:
+        elif not is_favoured and self._usual_switch_s is not None:
             sys.setswitchinterval(self._usual_switch_s)
             self._usual_switch_s = None
 
