@@ -14,6 +14,7 @@ from hayhooks.core.trial import Trial
 
 _ROUNDS = 5
 _BURST_S = 0.25  # shorter is a burst, however many runs were done in it
+_CALM_S = 1.0  # without a refusal, after which a queue that has been empty may hold a burst again
 
 
 class Live:
@@ -23,6 +24,7 @@ class Live:
         "_handed_over",
         "_on_idle",
         "_queued_since",
+        "_refused_at",
         "_stands",
         "_waiting",
         "deployment",
@@ -40,7 +42,7 @@ class Live:
         self.trial: Trial | None = None  # in which this version, as the stable one or as the canary, takes part
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._handed_over = 0  # slots, since the queue was last empty
-        self._queued_since = 0.0  # seconds of the loop's clock
+        self._queued_since = self._refused_at = 0.0  # seconds of the loop's clock
         self._stands = False  # the queue does not come to an end: runs come faster than they are done
         self._on_idle: Callable[[Live], None] | None = None
 
@@ -54,7 +56,7 @@ class Live:
 
         A burst may queue up to ``max_queued_runs``. A queue that never was empty while each slot has been used
         _ROUNDS times is no burst: it is cut to one run for each slot, so that who waits, waits about as long as a run
-        takes. It stays so short until it has been empty.
+        takes. It stays so short until it has been empty, and nobody was refused for a second.
 
         Raises:
             DeploymentBusy: The queue is full, or has been cut.
@@ -65,15 +67,19 @@ class Live:
             self.running += 1
             return
         waiting = self._waiting
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not waiting and self._stands and now - self._refused_at >= _CALM_S:
+            self._stands = False
         longest = limits.max_queued_runs
         if self._stands:
             longest = limit if longest is None else min(limit, longest)
         if longest is not None and len(waiting) >= longest:
+            self._refused_at = now
             raise self._busy()
-        loop = asyncio.get_running_loop()
         if not waiting:
             self._handed_over = 0
-            self._queued_since = loop.time()
+            self._queued_since = now
         turn: asyncio.Future[None] = loop.create_future()
         waiting.append(turn)
         try:
@@ -83,7 +89,6 @@ class Live:
                 self.release_slot()  # the slot was handed over while the caller was leaving
             elif turn in waiting:  # else a slot was freed meanwhile, and has gone on to the next
                 waiting.remove(turn)
-                self._stands = self._stands and bool(waiting)
             raise
 
     def release_slot(self) -> None:
@@ -94,12 +99,9 @@ class Live:
             if not turn.done():
                 turn.set_result(None)
                 self._handed_over += 1
-                if not waiting:
-                    self._stands = False
-                elif not self._stands:
+                if waiting and not self._stands:
                     self._cut()
                 return
-        self._stands = False
         self.running -= 1
 
     def _cut(self) -> None:
@@ -107,9 +109,11 @@ class Live:
         limit = self.deployment.limits.max_concurrent_runs
         if limit is None or self._handed_over < _ROUNDS * limit:
             return
-        if asyncio.get_running_loop().time() - self._queued_since < _BURST_S:
+        now = asyncio.get_running_loop().time()
+        if now - self._queued_since < _BURST_S:
             return
         self._stands = True
+        self._refused_at = now
         while len(self._waiting) > limit:
             turn = self._waiting.pop()
             if not turn.done():
