@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
@@ -123,6 +124,42 @@ async def test_short_jobs_share_a_few_threads() -> None:
     for _ in range(20):
         await asyncio.gather(*(pool.run(lambda: seen.add(threading.get_ident())) for _ in range(200)))
     assert len(run_threads() - before) < 100
+    pool.threads.close()
+
+
+def computing(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+async def test_jobs_that_compute_share_a_few_threads_however_many_wait() -> None:
+    pool = Pool()
+    seen: set[int] = set()
+
+    def work() -> None:
+        seen.add(threading.get_ident())
+        computing(0.005)
+
+    await asyncio.gather(*(pool.run(work) for _ in range(200)))
+    pool.threads.close()
+    assert len(seen) < 100  # two, on a processor of their own
+
+
+async def test_jobs_that_block_all_run_at_once_also_beside_others_that_compute() -> None:
+    pool = Pool()
+    everybody = threading.Barrier(51)
+    is_over = threading.Event()
+
+    def compute() -> None:
+        while not is_over.is_set():
+            computing(0.005)
+
+    busy = [pool.run(compute) for _ in range(2)]
+    blocked = [pool.run(lambda: void(everybody.wait(WAIT_S))) for _ in range(50)]
+    await asyncio.to_thread(everybody.wait, WAIT_S)
+    is_over.set()
+    await asyncio.gather(*busy, *blocked)
     pool.threads.close()
 
 

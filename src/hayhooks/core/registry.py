@@ -21,6 +21,7 @@ class Live:
     """A deployment in use: how many runs hold it, how many run, who waits. Event loop only."""
 
     __slots__ = (
+        "_free_since",
         "_handed_over",
         "_on_idle",
         "_queued_since",
@@ -42,7 +43,7 @@ class Live:
         self.trial: Trial | None = None  # in which this version, as the stable one or as the canary, takes part
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._handed_over = 0  # slots, since the queue was last empty
-        self._queued_since = self._refused_at = 0.0  # seconds of the loop's clock
+        self._queued_since = self._refused_at = self._free_since = 0.0  # seconds of the loop's clock
         self._stands = False  # the queue does not come to an end: runs come faster than they are done
         self._on_idle: Callable[[Live], None] | None = None
 
@@ -56,7 +57,8 @@ class Live:
 
         A burst may queue up to ``max_queued_runs``. A queue that never was empty while each slot has been used
         _ROUNDS times is no burst: it is cut to one run for each slot, so that who waits, waits about as long as a run
-        takes. It stays so short until it has been empty, and nobody was refused for a second.
+        takes. It stays so short until it has been empty and nobody was refused for a second, or until there has been
+        a free slot for as long as a burst takes.
 
         Raises:
             DeploymentBusy: The queue is full, or has been cut.
@@ -64,6 +66,8 @@ class Live:
         limits = self.deployment.limits
         limit = limits.max_concurrent_runs
         if limit is None or self.running < limit:
+            if self._stands and asyncio.get_running_loop().time() - self._free_since >= _BURST_S:
+                self._stands = False
             self.running += 1
             return
         waiting = self._waiting
@@ -102,6 +106,8 @@ class Live:
                 if waiting and not self._stands:
                     self._cut()
                 return
+        if self._stands and self.running == self.deployment.limits.max_concurrent_runs:
+            self._free_since = asyncio.get_running_loop().time()
         self.running -= 1
 
     def _cut(self) -> None:

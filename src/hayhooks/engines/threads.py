@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -19,7 +20,10 @@ _BUSY = 0.7  # of one processor: Python code gets no further with more threads
 _COMPUTES = 0.3  # of one processor, used by jobs: where it is busy, they compute
 _PARALLEL = 0.8  # of a processor for each thread: they compute without the interpreter lock
 _PROCESSORS = os.cpu_count() or 1
-_LONG_S = 0.05  # a job that takes longer waits for something, or at least is not one of many short ones
+_LONG_S = 0.05  # a job that has not used the processor for so long waits for something
+_STALE_S = 4 * _LONG_S  # between two readings of their clocks
+_LATE_S = 0.02
+_UNUSED_S = 0.0005  # of processor time in that time: looking for the interpreter lock, and not getting it
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,27 @@ class _Judged:
     at_s: float
     pool_s: float  # of processor time, used by all threads but the loop's
     loop_s: float
+
+
+class _Worker:
+    """What is known of a thread: when its job began, and how much processor time it had used when we last looked."""
+
+    __slots__ = ("_clock", "_used_s", "began_at")
+
+    def __init__(self) -> None:
+        self.began_at: float | None = None
+        self._used_s = 0.0
+        # Where there is no such clock, all jobs count as waiting.
+        find = getattr(time, "pthread_getcpuclockid", None)
+        self._clock: int | None = find(threading.get_ident()) if find else None
+
+    def computed_s(self) -> float:
+        """Seconds of the processor since the last time that this was asked. From any thread."""
+        before = self._used_s
+        if self._clock is not None:
+            with suppress(OSError):  # the thread has ended
+                self._used_s = time.clock_gettime(self._clock)
+        return self._used_s - before
 
 
 class Mailbox:
@@ -75,8 +100,9 @@ class Threads:
     """As many threads as jobs block at once, and hardly more.
 
     A job goes to an idle thread; jobs that wait are taken from each group in turn. While jobs wait, the pool is looked
-    at every millisecond, and grows unless those that wait are done soon anyway: short jobs then share a few threads
-    instead of fighting for the interpreter lock, while blocking jobs all run at once. Threads that are idle for
+    at every millisecond, and grows unless those that wait are done soon anyway, or jobs compute: short jobs, and those
+    that compute, then share a few threads instead of fighting for the interpreter lock, while blocking jobs all run at
+    once. Threads that are idle for
     *keep_idle_s* end, all but one. Limits on concurrency are the deployments', not the pool's. Methods are for the
     event loop.
     """
@@ -96,8 +122,10 @@ class Threads:
         self._is_looking = False
         self._looks = 0
         self._judged = _Judged(0, 0.0, 0.0, 0.0)
-        self._grown_at = self._computed_at = 0.0
-        self._began: dict[int, float | None] = {}  # when the job of each thread did
+        self._computed_at = self._counted_at = 0.0
+        self._do_compute = self._is_counted = False  # the jobs; and whether that is news
+        self._blocked = self._long = 0  # of them, when they were counted
+        self._workers: set[_Worker] = set()
 
     @property
     def delay_s(self) -> float:
@@ -156,34 +184,61 @@ class Threads:
     def _wanted(self, waiting: int) -> int:
         """How many threads more there should be: none, if what waits is done soon at the present pace."""
         before, now = self._judged, self._judge()
-        self._judged, self._looks = now, 0
+        looks, self._looks = self._looks, 0
+        self._judged = now
         ended, passed_s = now.ended - before.ended, now.at_s - before.at_s
-        pool_s = now.pool_s - before.pool_s
-        is_busy = pool_s + now.loop_s - before.loop_s >= _BUSY * passed_s
+        pool_s, loop_s = now.pool_s - before.pool_s, now.loop_s - before.loop_s
+        # A look that comes late waited for the lock, or for a processor.
+        is_busy = pool_s + loop_s >= _BUSY * passed_s or passed_s - looks * _LOOK_EVERY_S > _LATE_S
         if waiting * passed_s <= ended * (_SOON_WHEN_BUSY_S if is_busy else _SOON_S):
             return 0
-        if is_busy and pool_s >= _COMPUTES * passed_s and not self._is_parallel(pool_s / passed_s):
+        if is_busy and pool_s >= _COMPUTES * (pool_s + loop_s) and self._compute(now.at_s, pool_s + loop_s, passed_s):
             self._computed_at = now.at_s
-            return self._wanted_to_compute(now.at_s)
+            return self._wanted_to_compute(waiting)
         if now.at_s - self._computed_at < _LONG_S:  # a moment without a processor looks like waiting
             return 0
         # Doubling: hundreds of blocking jobs run within milliseconds, a passing jam costs few threads.
         return min(waiting, max(self._threads, _FEW // 2))
 
-    def _wanted_to_compute(self, now: float) -> int:
-        """One more or one less: as few as get on, beside those that are held by something long."""
-        began_before = now - _LONG_S * max(1.0, self._threads / _FEW)
-        long = sum(began is not None and began < began_before for began in list(self._began.values()))
-        if self._threads > _FEW + long:
+    def _compute(self, now: float, used_s: float, passed_s: float) -> bool:
+        """Whether jobs use much of what the process has of the processor; nothing else of it shall hold them up.
+
+        Their clocks are read every _LONG_S. As long as nothing is known, they do.
+        """
+        since_s = now - self._counted_at
+        if since_s < _LONG_S:
+            return self._do_compute
+        self._counted_at = now
+        self._blocked = self._long = 0
+        jobs_s = 0.0
+        long_s = _LONG_S * max(1.0, self._threads / _FEW)  # of those that share the processor
+        for worker in list(self._workers):
+            began_at, computed_s = worker.began_at, worker.computed_s()
+            jobs_s += computed_s
+            lasts_s = 0.0 if began_at is None else now - began_at
+            if computed_s < _UNUSED_S and lasts_s >= _LONG_S:
+                self._blocked += 1
+            elif lasts_s >= long_s:
+                self._long += 1
+        processors = jobs_s / since_s
+        is_parallel = processors >= _PARALLEL * self._threads and self._threads < _PROCESSORS
+        share = min(1.0, used_s / passed_s)
+        self._do_compute = since_s > _STALE_S or (processors >= _COMPUTES * share and not is_parallel)
+        self._is_counted = since_s <= _STALE_S
+        return self._do_compute
+
+    def _wanted_to_compute(self, waiting: int) -> int:
+        """As few as get on, beside those that wait for something or take long; one too many ends."""
+        if not self._is_counted:
+            return 0
+        self._is_counted = False
+        missing = _FEW + self._blocked + self._long - self._threads
+        if missing > 0:
+            return min(waiting, max(missing, self._blocked))  # doubling, where it is those that wait which are many
+        if missing < 0:
             self._threads -= 1
             self._calls.put(False)
-        elif self._threads < _FEW + long and now - self._grown_at >= _LONG_S:
-            return 1
         return 0
-
-    def _is_parallel(self, processors: float) -> bool:
-        """Whether the jobs compute without the interpreter lock, and there are processors for more."""
-        return processors >= _PARALLEL * self._threads and self._threads < _PROCESSORS
 
     def _judge(self) -> _Judged:
         loop_s = time.thread_time()
@@ -191,12 +246,12 @@ class Threads:
 
     def _spawn(self) -> None:
         self._threads += 1
-        self._grown_at = time.monotonic()
         threading.Thread(target=self._work, name="hayhooks-run", daemon=True).start()
 
     def _work(self) -> None:
         calls = self._calls
-        me = threading.get_ident()
+        me = _Worker()
+        self._workers.add(me)
         while True:
             try:
                 called = calls.get(timeout=self._keep_idle_s)
@@ -204,12 +259,12 @@ class Threads:
                 self._mailbox.post(self._shrink)
                 continue
             if not called:
-                self._began.pop(me, None)
+                self._workers.discard(me)
                 return
-            self._began[me] = time.monotonic()
+            me.began_at = time.monotonic()
             job = self._next()
             job()
-            self._began[me] = None
+            me.began_at = None
             del job  # an idle thread must not keep the last run's values alive
 
     def _next(self) -> Callable[[], None]:

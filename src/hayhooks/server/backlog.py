@@ -55,12 +55,10 @@ class Backlog:
 
     def _turn(self) -> None:
         end = time.monotonic() + _TURN_S
-        try:
-            while self._waiting and time.monotonic() < end:
-                self._take()
-        finally:
-            if self._waiting:
-                asyncio.get_running_loop().call_soon(self._turn)
+        while self._waiting and time.monotonic() < end:
+            self._take()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def _take(self) -> None:
         came_at, take, data = self._waiting.popleft()
@@ -68,5 +66,8 @@ class Backlog:
         self.waited_s = time.monotonic() - came_at
         try:
             take(data)
+        except Exception as error:  # of one connection: the others are heard all the same
+            context = {"message": "What was read could not be taken in", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
         finally:
             self.waited_s = 0.0

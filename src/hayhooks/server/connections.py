@@ -2,13 +2,19 @@
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from hayhooks.core.load import Load
@@ -19,6 +25,7 @@ MAX_TARGET_BYTES = 16 * 1024
 # Slower than this, over a whole time-out, is no honest line. Source: Kestrel's MinRequestBodyDataRate.
 MIN_BYTES_PER_S = 240
 _ROUND_S = 1.0
+_MOST_PUT_OFF = 4  # pieces of one connection
 _LINGER_S = 30.0  # for which what still comes of a body that is answered already is read and dropped
 _IDLE_S = 5.0  # beyond the keep-alive time-out, whose timer any byte stops
 
@@ -109,6 +116,7 @@ class Connection(HttpToolsProtocol):
         self._marked = 0  # bytes of the body, or left of the answer, at that time
         self._is_blocked = False  # the reader has been seen not to read, since that time
         self._put_off = 0  # pieces of data that wait for their turn
+        self._was_asked = False  # whether the run is refused that has just come in one piece: it is not
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or refuse when there are too many."""
@@ -130,17 +138,34 @@ class Connection(HttpToolsProtocol):
         if self._put_off or (is_new and not self._all.backlog.has_time()):
             self._put_off += 1
             self._all.backlog.put(self._take_later, data)
+            if self._put_off >= _MOST_PUT_OFF:
+                self.flow.pause_reading()
         else:
             self._take(data)
 
     def _take_later(self, data: bytes) -> None:
         self._put_off -= 1
-        if not self.transport.is_closing():
-            self._take(data)
+        if self.transport.is_closing():
+            return
+        protocol = self.transport.get_protocol()
+        if protocol is not self:  # what came after the request for a WebSocket
+            protocol.data_received(data)  # type: ignore[attr-defined]
+            return
+        self._unset_keepalive_if_required()
+        self._take(data)
+        if self.flow.read_paused and not self._put_off and not self.pipeline:
+            cycle = self.cycle
+            if cycle is None or cycle.response_complete or len(cycle.body) <= HIGH_WATER_LIMIT:
+                self.flow.resume_reading()
+
+    @property
+    def _is_shedding(self) -> bool:
+        return self._load.is_shedding and not self._all.is_draining and not self.flow.write_paused
 
     def _take(self, data: bytes) -> None:
         """Take in what has come, as long as it makes no endless head, nor anything else endless but a body."""
-        if self._load.is_shedding and not self._in_message and self._shed_whole(data):
+        self._was_asked = False
+        if self._is_shedding and not self._in_message and self._shed_whole(data):
             return
         if self._in_head:
             self._head_bytes += len(data)
@@ -209,7 +234,7 @@ class Connection(HttpToolsProtocol):
             if size > self._limits.max_header_bytes:
                 self._answer_instead(431, self._too_large())
         self._head_bytes = 0
-        if self._load.is_shedding and self._shed():
+        if not self._was_asked and self._is_shedding and self._shed():
             return
         super().on_headers_complete()
         if self._all.is_draining and self.cycle is not None:
@@ -222,17 +247,19 @@ class Connection(HttpToolsProtocol):
         if end < 0 or not data.startswith(b"POST /") or (cycle is not None and not cycle.response_complete):
             return False
         line, *fields = data[:end].lower().split(b"\r\n")
-        length = b""
-        for field in fields:
-            if field.startswith(b"content-length: "):
-                length = field[16:]
-            elif field.startswith(_UNUSUAL) and field != b"connection: keep-alive":
-                return False
-        if not length.isdigit() or len(data) != end + 4 + int(length) or not line.endswith(b" http/1.1"):
+        length = b"content-length: %d" % (len(data) - end - 4)
+        if not line.endswith(b" http/1.1") or fields.count(length) != 1:
             return False
+        for field in fields:
+            if not _FIELD(field):
+                return False
+            if field.startswith(_UNUSUAL) and field not in (length, b"connection: keep-alive"):
+                return False
+        self._was_asked = True
         answer = self._refusal(data[5 : len(line) - 9])
         if answer is None:
             return False
+        self._in_head = False
         self.transport.write(answer)
         self.on_response_complete()
         return True
@@ -297,6 +324,8 @@ class Connection(HttpToolsProtocol):
             if self.flow.write_paused or self.transport.get_write_buffer_size():
                 self._look_at_reader(now)  # closed, and the last answer is not taken
             return
+        if self._put_off:
+            return  # it is we who are slow
         is_answering = cycle is not None and not cycle.response_complete
         if self.flow.write_paused:
             self._look_at_reader(now)
@@ -378,7 +407,9 @@ def _whole(body: dict[str, Any]) -> bytes:
 
 
 # With one of these the parser and the app have a say.
-_UNUSUAL = (b"origin", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"content-length", b" ", b"\t")
+_UNUSUAL = (b"origin", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"content-length")
+# A field as RFC 9110 has it, in small letters; anything else is the parser's to refuse.
+_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
 # In the words of the surfaces that answer to these verbs.
 _SHED_TEXT = "The server is overloaded. Try again later."
 _SHED = {

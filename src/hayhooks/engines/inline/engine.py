@@ -21,6 +21,29 @@ _SOON_SWITCH_S = 0.0001
 _GATHERED = 3  # versions that are not kept waiting: each may hold a model
 
 
+class _Switching:
+    """How soon a thread hands over the interpreter lock: of the process, whatever number of engines is in it."""
+
+    def __init__(self) -> None:
+        self._favouring: set[InlineEngine] = set()
+        self._usual_s = 0.0
+
+    def favour(self, engine: "InlineEngine") -> None:
+        if not self._favouring:
+            self._usual_s = sys.getswitchinterval()
+            sys.setswitchinterval(min(_SOON_SWITCH_S, self._usual_s))
+        self._favouring.add(engine)
+
+    def leave(self, engine: "InlineEngine") -> None:
+        if engine in self._favouring:
+            self._favouring.remove(engine)
+            if not self._favouring:
+                sys.setswitchinterval(self._usual_s)
+
+
+_switching = _Switching()
+
+
 class InlineEngine:
     """Builds bundles into wrappers of this process; their sync code runs in threads of the engine's own.
 
@@ -44,7 +67,6 @@ class InlineEngine:
         self._has_failed = False  # a build, since the last collection
         self._forgotten = 0  # versions, since the last collection
         self._timer: threading.Timer | None = None
-        self._usual_switch_s: float | None = None  # of the interpreter, while calls are refused
         listen()
         teach_pydantic()
 
@@ -77,12 +99,10 @@ class InlineEngine:
         The loop takes the lock anew for each connection that it reads, and waits a whole interval each time. At other
         times that would cost pipelines a quarter of their pace.
         """
-        if is_favoured and self._usual_switch_s is None:
-            self._usual_switch_s = sys.getswitchinterval()
-            sys.setswitchinterval(min(_SOON_SWITCH_S, self._usual_switch_s))
-        elif not is_favoured and self._usual_switch_s is not None:
-            sys.setswitchinterval(self._usual_switch_s)
-            self._usual_switch_s = None
+        if is_favoured:
+            _switching.favour(self)
+        else:
+            _switching.leave(self)
 
     def build(self, bundle: Bundle) -> Deployment:
         """Build *bundle*. Blocks; called in a thread. Raises BuildFailed."""
