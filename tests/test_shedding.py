@@ -37,12 +37,15 @@ class Serving:
     port: int
     connections: Connections
     paths: list[str] = field(default_factory=list)  # that came to the app
+    pieces: int = 0  # that were read
 
     async def tell(self, *pieces: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         for piece in pieces:
+            before = self.pieces
             writer.write(piece)
-            await asyncio.sleep(0.05)  # so that they are pieces
+            while self.pieces == before:  # noqa: ASYNC110 - the protocol tells nobody
+                await asyncio.sleep(0)
         return reader, writer
 
 
@@ -60,9 +63,19 @@ async def serving(load: Load) -> AsyncIterator[Serving]:
     config = Config(app, lifespan="off", log_config=None)
     config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: found.connections(config, state, {}), "127.0.0.1", 0
-    )
+
+    def connected() -> asyncio.Protocol:
+        connection = found.connections(config, state, {})
+        received = connection.data_received
+
+        def hear(data: bytes) -> None:
+            found.pieces += 1
+            received(data)
+
+        connection.data_received = hear  # type: ignore[method-assign]
+        return connection
+
+    server = await asyncio.get_running_loop().create_server(connected, "127.0.0.1", 0)
     found.port = server.sockets[0].getsockname()[1]
     async with asyncio.timeout(WAIT_S):
         yield found
@@ -112,6 +125,7 @@ async def test_a_run_that_is_refused_leaves_the_connection_as_it_was(pieces: tup
         HEAD + b"x: a\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{}",
         HEAD + b"x: a\rb\r\ncontent-length: 2\r\n\r\n{}",
         HEAD + b"\x0btransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n{}",
+        b"POST /a b/run HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}",
         HEAD + b"no colon\r\ncontent-length: 2\r\n\r\n{}",
         HEAD + b"content-length: " + b"1" * 5000 + b"\r\n\r\n{}",
     ],

@@ -1,21 +1,13 @@
-"""What A2A's conformance kit for 1.0 says of this server. See README.md beside this."""
+"""``python -m e2e.a2a.run --tck PATH``: what A2A's conformance kit for 1.0 says of this server. See README.md."""
 
-import argparse
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
 
-from hayhooks.testing import running_server
+from e2e.a2a.kit import Case, Kit, serving
 
-HERE = Path(__file__).parent
+PIPELINES = Path(__file__).parent / "pipelines"
 AGENT = "tck"
-TIMEOUT_S = 600
 KEY = "hh_of_the_kit_of_conformance_tests"
 
 # Tests of the kit that ask for what is not offered, or what the protocol does not ask for, each with the reason.
@@ -85,18 +77,13 @@ class Verdict:
 
 def main() -> int:
     """Run the kit against every server; the exit code is 1 when it complains of something that is ours."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tck", type=Path, required=True, help="a checkout of a2aproject/a2a-tck")
-    parser.add_argument(
-        "--python", type=Path, help="an interpreter that has what the kit needs (.venv of the checkout)"
-    )
-    options = parser.parse_args()
-    kit = options.tck.resolve()
-    python = options.python or kit / ".venv" / "bin" / "python"
+    kit = Kit.of_command_line(__doc__)
     complaints = 0
     lines = ["| Server | Passed | Failed | Recommended, not met | Not ours | Skipped |", "|---|---|---|---|---|---|"]
     for server in SERVERS:
-        verdict = run_kit(kit, python, server)
+        with serving(PIPELINES, server.env) as running:
+            cases = kit.run(("tests/compatibility", f"--sut-host={running.url}/a2a/{AGENT}"), server.kit)
+        verdict = judge(cases, {**ALWAYS, **server.not_ours})
         complaints += len(verdict.complaints)
         counts = (verdict.complaints, verdict.optional, verdict.not_ours)
         cells = [server.name, str(verdict.passed), *(str(len(found)) for found in counts), str(verdict.skipped)]
@@ -108,46 +95,20 @@ def main() -> int:
     return 1 if complaints else 0
 
 
-def run_kit(kit: Path, python: Path, server: Server) -> Verdict:
-    """Check the agent as *server* serves it. Raises RuntimeError when the kit gives no report."""
-    with tempfile.TemporaryDirectory() as directory:
-        work = Path(directory)
-        shutil.copytree(HERE / "pipelines", work / "pipelines", ignore=shutil.ignore_patterns("__pycache__"))
-        report = work / "report.xml"
-        with running_server(work / "pipelines", env=server.env) as running:
-            command = [
-                str(python), "-m", "pytest", "tests/compatibility", "-q", "--tb=line", "-p", "no:cacheprovider",
-                f"--sut-host={running.url}/a2a/{AGENT}", f"--junitxml={report}",
-            ]  # fmt: skip
-            kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-            done = subprocess.run(
-                command, cwd=kit, env={**kept, **server.kit}, capture_output=True, text=True, timeout=TIMEOUT_S,
-                check=False,
-            )  # fmt: skip
-        if not report.exists():
-            raise RuntimeError(f"The kit gave no report:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-        return _verdict(report, {**ALWAYS, **server.not_ours})
-
-
-def _verdict(report: Path, not_ours: Mapping[str, str]) -> Verdict:
+def judge(cases: Iterable[Case], not_ours: Mapping[str, str]) -> Verdict:
+    """Tell what is ours from what is not; the keys of *not_ours* are parts of names."""
     verdict = Verdict()
-    for case in ElementTree.parse(report).iter("testcase"):
-        name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
-        failed = next((case.find(tag) for tag in ("failure", "error") if case.find(tag) is not None), None)
-        skipped = case.find("skipped")
-        if failed is not None:
-            known = any(part in name for part in not_ours)
-            said = failed.get("message", "").splitlines() or [""]
-            (verdict.not_ours if known else verdict.complaints).append(f"{name}: {said[0][:300]}")
-        elif skipped is None:
+    for case in cases:
+        if case.outcome == "passed":
             verdict.passed += 1
-        elif skipped.get("type") == "pytest.xfail":
-            known = any(part in name for part in not_ours)
-            (verdict.not_ours if known else verdict.optional).append(f"{name}: {skipped.get('message', '')[:300]}")
-        else:
+        elif case.outcome == "skipped":
             verdict.skipped += 1
+        else:
+            known = any(part in case.name for part in not_ours)
+            kind = verdict.optional if case.outcome == "not met" else verdict.complaints
+            (verdict.not_ours if known else kind).append(f"{case.name}: {case.said}")
     return verdict
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -1,20 +1,12 @@
 """``python -m e2e.a2a.run_0_3 --tck PATH``: what A2A's kit for 0.3 says of this server. See README_0_3.md."""
 
-import argparse
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.etree import ElementTree
 
-from hayhooks.testing import running_server
+from e2e.a2a.kit import Case, Kit, serving
 
 PIPELINES = Path(__file__).parent / "v0_3" / "pipelines"
-TIMEOUT_S = 300
 _PUSH = {"HAYHOOKS_A2A_PUSH_HOSTS": '["example.com"]'}  # the host that the kit names
 _KEYS = {"HAYHOOKS_REQUIRE_LOGIN": "true", "HAYHOOKS_ADMIN_KEY": "the admin's key of this run"}
 _HTTP = ("--transports", "rest")
@@ -84,38 +76,15 @@ class Verdict:
     complaints: list[str] = field(default_factory=list)
 
 
-def play(round_: Round, tck: Path, python: Path) -> Verdict:
-    """Run a round against a server of its own. Raises RuntimeError when the kit gives no report."""
-    with tempfile.TemporaryDirectory() as work:
-        pipelines, report = Path(work) / "pipelines", Path(work) / "report.xml"
-        shutil.copytree(PIPELINES, pipelines, ignore=shutil.ignore_patterns("__pycache__"))
-        with running_server(pipelines, env=round_.env, command=("a2a", "run")) as server:
-            command = [
-                str(python), "-m", "pytest", *round_.arguments, "--sut-url", f"{server.url}/tck/",
-                "--test-scope", "all", "-q", "--tb", "short", "-p", "no:cacheprovider", "--junitxml", str(report),
-            ]  # fmt: skip
-            kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-            done = subprocess.run(
-                command, cwd=tck, env=kept, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-            )
-        if not report.exists():
-            raise RuntimeError(f"The kit gave no report:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return _verdict(ElementTree.parse(report), round_.prefix)
-
-
 def main() -> int:
     """Play every round; the exit code is 1 when a test complains of something that is ours."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tck", type=Path, required=True, help="a checkout of the kit, of its 0.3")
-    parser.add_argument("--python", type=Path, help="with the kit's dependencies; by default that of its .venv")
-    arguments = parser.parse_args()
-    tck: Path = arguments.tck.absolute()
-    own = tck / ".venv" / "bin" / "python"
-    python = arguments.python.absolute() if arguments.python else own if own.exists() else Path(sys.executable)
+    kit = Kit.of_command_line(__doc__)
     complaints = 0
     print("| Round | Passed | Skipped | Not of 0.3 | Complaints |\n|---|---|---|---|---|")
     for round_ in ROUNDS:
-        verdict = play(round_, tck, python)
+        with serving(PIPELINES, round_.env, ("a2a", "run")) as server:
+            cases = kit.run((*round_.arguments, "--sut-url", f"{server.url}/tck/", "--test-scope", "all"))
+        verdict = judge(cases, round_.prefix)
         complaints += len(verdict.complaints)
         counts = (verdict.passed, verdict.skipped, verdict.not_ours, len(verdict.complaints))
         print(f"| {round_.name} | {' | '.join(map(str, counts))} |", flush=True)
@@ -124,19 +93,19 @@ def main() -> int:
     return 1 if complaints else 0
 
 
-def _verdict(report: "ElementTree.ElementTree[ElementTree.Element]", prefix: str) -> Verdict:
+def judge(cases: Iterable[Case], prefix: str) -> Verdict:
+    """Tell what 0.3 asks for from what it does not; an expected failure is a skipped test to this generation."""
     verdict = Verdict()
-    for case in report.iter("testcase"):
-        name = case.get("name", "")
-        wrong = case.find("failure") if case.find("failure") is not None else case.find("error")
-        if wrong is not None and prefix + name in NOT_OURS:
-            verdict.not_ours += 1
-        elif wrong is not None:
-            verdict.complaints.append(f"{name}: {wrong.get('message', '').splitlines()[0]}")
-        elif case.find("skipped") is not None:
-            verdict.skipped += 1
-        else:
+    for case in cases:
+        name = case.name.partition("::")[2]
+        if case.outcome == "passed":
             verdict.passed += 1
+        elif case.outcome != "failed":
+            verdict.skipped += 1
+        elif prefix + name in NOT_OURS:
+            verdict.not_ours += 1
+        else:
+            verdict.complaints.append(f"{name}: {case.said}")
     return verdict
 
 

@@ -1,58 +1,14 @@
 """Threads that run the users' sync code, and the one door through which they speak to the event loop."""
 
 import asyncio
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-_LOOK_EVERY_S = 0.001
-_LOOKS_TO_JUDGE = 3
-_FEW = 2  # threads: jobs that compute get no further with more, and hold up the loop
-_SOON_S = 0.003
-_SOON_WHEN_BUSY_S = 0.05
-_BUSY = 0.7  # of one processor: Python code gets no further with more threads
-_COMPUTES = 0.3  # of one processor, used by jobs: where it is busy, they compute
-_PARALLEL = 0.8  # of a processor for each thread: they compute without the interpreter lock
-_PROCESSORS = os.cpu_count() or 1
-_LONG_S = 0.05  # a job that has not used the processor for so long waits for something
-_STALE_S = 4 * _LONG_S  # between two readings of their clocks
-_LATE_S = 0.02
-_UNUSED_S = 0.0005  # of processor time in that time: looking for the interpreter lock, and not getting it
-
-
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    ended: int  # jobs
-    at_s: float
-    pool_s: float  # of processor time, used by all threads but the loop's
-    loop_s: float
-
-
-class _Worker:
-    """What is known of a thread: when its job began, and how much processor time it had used when we last looked."""
-
-    __slots__ = ("_clock", "_used_s", "began_at")
-
-    def __init__(self) -> None:
-        self.began_at: float | None = None
-        self._used_s = 0.0
-        # Where there is no such clock, all jobs count as waiting.
-        find = getattr(time, "pthread_getcpuclockid", None)
-        self._clock: int | None = find(threading.get_ident()) if find else None
-
-    def computed_s(self) -> float:
-        """Seconds of the processor since the last time that this was asked. From any thread."""
-        before = self._used_s
-        if self._clock is not None:
-            with suppress(OSError):  # the thread has ended
-                self._used_s = time.clock_gettime(self._clock)
-        return self._used_s - before
+from hayhooks.engines.pace import FEW, LOOK_EVERY_S, LOOKS_TO_JUDGE, Pace, Worker
 
 
 class Mailbox:
@@ -102,9 +58,8 @@ class Threads:
     A job goes to an idle thread; jobs that wait are taken from each group in turn. While jobs wait, the pool is looked
     at every millisecond, and grows unless those that wait are done soon anyway, or jobs compute: short jobs, and those
     that compute, then share a few threads instead of fighting for the interpreter lock, while blocking jobs all run at
-    once. Threads that are idle for
-    *keep_idle_s* end, all but one. Limits on concurrency are the deployments', not the pool's. Methods are for the
-    event loop.
+    once. Threads that are idle for *keep_idle_s* end, all but one. Limits on concurrency are the deployments', not the
+    pool's. Methods are for the event loop.
     """
 
     def __init__(self, mailbox: Mailbox, keep_idle_s: float = 30.0) -> None:
@@ -121,11 +76,7 @@ class Threads:
         self._closed = False
         self._is_looking = False
         self._looks = 0
-        self._judged = _Judged(0, 0.0, 0.0, 0.0)
-        self._computed_at = self._counted_at = 0.0
-        self._do_compute = self._is_counted = False  # the jobs; and whether that is news
-        self._blocked = self._long = 0  # of them, when they were counted
-        self._workers: set[_Worker] = set()
+        self._pace = Pace()
 
     @property
     def delay_s(self) -> float:
@@ -151,7 +102,7 @@ class Threads:
                 self._spawn()
             elif not self._is_looking:
                 self._looks = 0
-                self._judged = self._judge()
+                self._pace.begin(self._ended)
                 self._look_later()
 
     def done(self) -> None:
@@ -167,7 +118,7 @@ class Threads:
 
     def _look_later(self) -> None:
         self._is_looking = True
-        self._loop.call_later(_LOOK_EVERY_S, self._look)
+        self._loop.call_later(LOOK_EVERY_S, self._look)
 
     def _look(self) -> None:
         self._is_looking = False
@@ -176,73 +127,14 @@ class Threads:
             return
         self._looks += 1
         # Two threads there are soon; for more, a single stutter is no evidence.
-        if self._threads < _FEW or self._looks >= _LOOKS_TO_JUDGE:
-            for _ in range(self._wanted(waiting)):
+        if self._threads < FEW or self._looks >= LOOKS_TO_JUDGE:
+            missing = self._pace.missing(self._threads, waiting, self._ended, self._looks)
+            self._looks = 0
+            for _ in range(missing):
                 self._spawn()
+            if missing < 0:
+                self._let_go()
         self._look_later()
-
-    def _wanted(self, waiting: int) -> int:
-        """How many threads more there should be: none, if what waits is done soon at the present pace."""
-        before, now = self._judged, self._judge()
-        looks, self._looks = self._looks, 0
-        self._judged = now
-        ended, passed_s = now.ended - before.ended, now.at_s - before.at_s
-        pool_s, loop_s = now.pool_s - before.pool_s, now.loop_s - before.loop_s
-        # A look that comes late waited for the lock, or for a processor.
-        is_busy = pool_s + loop_s >= _BUSY * passed_s or passed_s - looks * _LOOK_EVERY_S > _LATE_S
-        if waiting * passed_s <= ended * (_SOON_WHEN_BUSY_S if is_busy else _SOON_S):
-            return 0
-        if is_busy and pool_s >= _COMPUTES * (pool_s + loop_s) and self._compute(now.at_s, pool_s + loop_s, passed_s):
-            self._computed_at = now.at_s
-            return self._wanted_to_compute(waiting)
-        if now.at_s - self._computed_at < _LONG_S:  # a moment without a processor looks like waiting
-            return 0
-        # Doubling: hundreds of blocking jobs run within milliseconds, a passing jam costs few threads.
-        return min(waiting, max(self._threads, _FEW // 2))
-
-    def _compute(self, now: float, used_s: float, passed_s: float) -> bool:
-        """Whether jobs use much of what the process has of the processor; nothing else of it shall hold them up.
-
-        Their clocks are read every _LONG_S. As long as nothing is known, they do.
-        """
-        since_s = now - self._counted_at
-        if since_s < _LONG_S:
-            return self._do_compute
-        self._counted_at = now
-        self._blocked = self._long = 0
-        jobs_s = 0.0
-        long_s = _LONG_S * max(1.0, self._threads / _FEW)  # of those that share the processor
-        for worker in list(self._workers):
-            began_at, computed_s = worker.began_at, worker.computed_s()
-            jobs_s += computed_s
-            lasts_s = 0.0 if began_at is None else now - began_at
-            if computed_s < _UNUSED_S and lasts_s >= _LONG_S:
-                self._blocked += 1
-            elif lasts_s >= long_s:
-                self._long += 1
-        processors = jobs_s / since_s
-        is_parallel = processors >= _PARALLEL * self._threads and self._threads < _PROCESSORS
-        share = min(1.0, used_s / passed_s)
-        self._do_compute = since_s > _STALE_S or (processors >= _COMPUTES * share and not is_parallel)
-        self._is_counted = since_s <= _STALE_S
-        return self._do_compute
-
-    def _wanted_to_compute(self, waiting: int) -> int:
-        """As few as get on, beside those that wait for something or take long; one too many ends."""
-        if not self._is_counted:
-            return 0
-        self._is_counted = False
-        missing = _FEW + self._blocked + self._long - self._threads
-        if missing > 0:
-            return min(waiting, max(missing, self._blocked))  # doubling, where it is those that wait which are many
-        if missing < 0:
-            self._threads -= 1
-            self._calls.put(False)
-        return 0
-
-    def _judge(self) -> _Judged:
-        loop_s = time.thread_time()
-        return _Judged(self._ended, time.monotonic(), time.process_time() - loop_s, loop_s)
 
     def _spawn(self) -> None:
         self._threads += 1
@@ -250,8 +142,8 @@ class Threads:
 
     def _work(self) -> None:
         calls = self._calls
-        me = _Worker()
-        self._workers.add(me)
+        me = Worker()
+        self._pace.workers.add(me)
         while True:
             try:
                 called = calls.get(timeout=self._keep_idle_s)
@@ -259,7 +151,7 @@ class Threads:
                 self._mailbox.post(self._shrink)
                 continue
             if not called:
-                self._workers.discard(me)
+                self._pace.workers.discard(me)
                 return
             me.began_at = time.monotonic()
             job = self._next()
@@ -279,5 +171,9 @@ class Threads:
 
     def _shrink(self, _: object) -> None:
         if self._threads > max(1, self._outstanding) and not self._closed:
-            self._threads -= 1
-            self._calls.put(False)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Let one thread end, when it has no job."""
+        self._threads -= 1
+        self._calls.put(False)

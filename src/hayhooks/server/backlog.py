@@ -1,4 +1,4 @@
-"""What was read from connections and waits for its turn while the process is overloaded."""
+"""What was read from connections and waits for its turn."""
 
 import asyncio
 import time
@@ -22,12 +22,10 @@ class Backlog:
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Callable[[bytes], None], bytes]] = deque()
         self._bytes = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._round_at = 0.0
         self._left = _AT_ONCE
         self.waited_s = 0.0  # what is looked at now
 
-    @property
     def delay_s(self) -> float:
         """For how long the first has been waiting."""
         return time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
@@ -36,8 +34,7 @@ class Backlog:
         """Whether a piece may be looked at at once; otherwise it is to be ``put``."""
         if self._waiting:
             return False
-        loop = self._loop = self._loop or asyncio.get_running_loop()
-        now = loop.time()
+        now = asyncio.get_running_loop().time()
         if now != self._round_at:
             self._round_at = now
             self._left = _AT_ONCE

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +9,12 @@ import httptools
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from hayhooks.core.load import Load
 from hayhooks.server.backlog import Backlog
+from hayhooks.server.shedding import refusal, target_of
 
 MAX_HEADERS = 200
 MAX_TARGET_BYTES = 16 * 1024
@@ -50,7 +46,7 @@ class Connections:
         self.limits = limits
         self.load = load
         self.backlog = Backlog()
-        load.backlog_s = lambda: self.backlog.delay_s
+        load.backlog_s = self.backlog.delay_s
         self.now = 0.0  # seconds of the loop's clock when the last round began
         self.open: set[Connection] = set()
         self.is_draining = False  # the server stops: each connection carries one more answer, which says so
@@ -243,34 +239,17 @@ class Connection(HttpToolsProtocol):
     def _shed_whole(self, data: bytes) -> bool:
         """Do what ``_shed`` does for a request that has come in one piece, at half the cost: without the parser."""
         cycle = self.cycle
-        end = data.find(b"\r\n\r\n")
-        if end < 0 or not data.startswith(b"POST /") or (cycle is not None and not cycle.response_complete):
+        target = target_of(data) if cycle is None or cycle.response_complete else None
+        if target is None:
             return False
-        line, *fields = data[:end].lower().split(b"\r\n")
-        length = b"content-length: %d" % (len(data) - end - 4)
-        if not line.endswith(b" http/1.1") or fields.count(length) != 1:
-            return False
-        for field in fields:
-            if not _FIELD(field):
-                return False
-            if field.startswith(_UNUSUAL) and field not in (length, b"connection: keep-alive"):
-                return False
         self._was_asked = True
-        answer = self._refusal(data[5 : len(line) - 9])
+        answer = refusal(self._load, target, self._all.backlog.waited_s)
         if answer is None:
             return False
         self._in_head = False
         self.transport.write(answer)
         self.on_response_complete()
         return True
-
-    def _refusal(self, target: bytes) -> bytes | None:
-        """The answer to a run that is refused; None: the app answers."""
-        name, _, verb = target.partition(b"?")[0][1:].partition(b"/")
-        answer = _SHED.get(verb)
-        if answer is None or not self._load.refuses(name.decode("latin-1"), self._all.backlog.waited_s):
-            return None
-        return answer
 
     def _shed(self) -> bool:
         """Refuse a run that the overloaded process cannot take, at a fraction of what any other answer costs."""
@@ -283,7 +262,7 @@ class Connection(HttpToolsProtocol):
             or any(name == b"origin" for name, _ in self.headers)  # a page could not read an answer without CORS
         ):
             return False
-        answer = self._refusal(self.url)
+        answer = refusal(self._load, self.url, self._all.backlog.waited_s)
         if answer is None:
             return False
         self.cycle = RequestResponseCycle(
@@ -398,26 +377,6 @@ class Connection(HttpToolsProtocol):
 
     def _too_large(self) -> str:
         return f"The request's head is larger than {self._limits.max_header_bytes} bytes."
-
-
-def _whole(body: dict[str, Any]) -> bytes:
-    data = json.dumps(body, separators=(",", ":")).encode()
-    head = b"content-type: application/json\r\ncontent-length: %d\r\nretry-after: 1\r\n\r\n" % len(data)
-    return STATUS_LINE[503] + head + data
-
-
-# With one of these the parser and the app have a say.
-_UNUSUAL = (b"origin", b"transfer-encoding", b"connection", b"expect", b"upgrade", b"content-length")
-# A field as RFC 9110 has it, in small letters; anything else is the parser's to refuse.
-_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*").fullmatch
-# In the words of the surfaces that answer to these verbs.
-_SHED_TEXT = "The server is overloaded. Try again later."
-_SHED = {
-    b"run": _whole({"detail": _SHED_TEXT, "kind": "unavailable"}),
-    b"chat": _whole(
-        {"error": {"message": _SHED_TEXT, "type": "server_error", "param": None, "code": "unavailable"}},
-    ),
-}
 
 
 def _body(detail: str, kind: str) -> bytes:
