@@ -31,6 +31,7 @@ class OpenLoad:
     refusals_s: list[float]  # of the others
     late_s: float  # how late this client was to send, at the 99th percentile: it must be small
     client_load: float = 0.0  # processor time of this client per second; near 1 it measured itself
+    unsent: int = 0  # all connections that this client may have were waiting for answers
     sampled: list[float] = field(default_factory=list)
 
     @property
@@ -71,7 +72,7 @@ def offer(
     """Post *body* *rate* times per second, at random moments (Poisson), each on a connection that is idle.
 
     Callers keep connections, as SDKs and proxies do: a second's worth of them is open before the first request.
-    *sample* is called once a second. What would need more than *max_connections* counts as broken.
+    *sample* is called once a second. What would need more than *max_connections* is offered and not sent.
     """
     return _Offer(host, port, path, body, max_connections).run(rate, seconds, sample)
 
@@ -94,6 +95,7 @@ class _Offer:
         self._idle: deque[_Call] = deque()
         self._all: dict[int, _Call] = {}
         self._busy = 0
+        self._unsent = 0
         self._statuses: Counter[int] = Counter()
         self._accepted: list[float] = []
         self._refused: list[float] = []
@@ -137,15 +139,15 @@ class _Offer:
         passed = time.perf_counter() - began
         return OpenLoad(
             offered, seconds, +self._statuses, self._accepted, self._refused,
-            percentile_ms(self._late, 0.99) / 1000, (time.process_time() - used) / passed, sampled,
+            percentile_ms(self._late, 0.99) / 1000, (time.process_time() - used) / passed, self._unsent, sampled,
         )  # fmt: skip
 
     def _send(self, epoll: select.epoll, due: float) -> None:
         if self._idle:
             call = self._idle.pop()
         else:
-            if len(self._all) >= self._max:  # as if the network had dropped it
-                self._statuses[0] += 1
+            if len(self._all) >= self._max:
+                self._unsent += 1
                 return
             call = self._connect(epoll)
         call.due = due

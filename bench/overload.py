@@ -1,14 +1,12 @@
-"""What overload does to the calls that are served, and what idle streams cost."""
+"""What overload does to the calls that are served, alone, beside idle streams and beside a neighbour."""
 
 import json
-import resource
-import socket
 import time
 from collections.abc import Callable
 
-from bench import loadgen, procfs
+from bench import idle, loadgen, procfs
 from bench.cases import Target, Values
-from bench.http import CallError, call, post_bytes
+from bench.http import CallError
 from bench.openloop import OpenLoad, offer, percentile_ms
 
 TIMES = 4  # more than the server can do
@@ -49,6 +47,7 @@ def overload(deployment: str, connections: int) -> Callable[[Target], Values]:
             "times": p99_over / p99_at,
             "goodput": over.accepted / target.seconds / capacity,
             "broken_over": over.statuses[0] / over.offered,
+            "unsent_over": over.unsent / over.offered,
             "refused_over": over.refused / over.offered,
             "refusal_p99_ms": percentile_ms(over.refusals_s, 0.99),
             "growth_mb": memory[-1] - memory[min(len(memory) - 1, len(memory) // 4)],
@@ -62,48 +61,15 @@ def overload(deployment: str, connections: int) -> Callable[[Target], Values]:
     return measure
 
 
-def idle_streams(count: int) -> Callable[[Target], Values]:
-    """Open *count* streams that say nothing, and call something else meanwhile."""
+def overload_beside_streams(deployment: str, connections: int, streams: int) -> Callable[[Target], Values]:
+    """The same while that many streams are open that say nothing; each must still be open at the end."""
+    overloaded = overload(deployment, connections)
 
     def measure(target: Target) -> Values:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        server = target.server
-        before_mb = procfs.resident_mb(server.pid) if server else 0.0
-        alone = offer(target.host, target.port, "/noop_async/run", BODY, 200, target.seconds)
-        request = post_bytes("/idle_stream/run", target.host, b"{}")
-        streams = []
-        try:
-            for _ in range(count):
-                stream = socket.create_connection((target.host, target.port), timeout=30)
-                streams.append(stream)
-                stream.sendall(request)
-            for stream in streams:
-                got = b""
-                while b"begun" not in got:
-                    data = stream.recv(4096)
-                    got += data
-                    if not data or not got.startswith(b"HTTP/1.1 200"):
-                        raise CallError(f"a stream began with {got[:200]!r}")
-            open_mb = procfs.resident_mb(server.pid) if server else 0.0
-            cpu_before = target.cpu_s()
-            time.sleep(2)
-            idle_cpu = (target.cpu_s() - cpu_before) / 2
-            beside = offer(target.host, target.port, "/noop_async/run", BODY, 200, target.seconds)
-        finally:
-            for stream in streams:
-                stream.close()
-        time.sleep(REST_S)
-        call(target.host, target.port, "POST", "/noop_async/run", {"text": "hello"})
-        if alone.accepted != alone.offered or beside.accepted != beside.offered:
-            raise CallError(f"calls beside the streams failed: {alone.statuses}, {beside.statuses}")
-        return {
-            "kb_per_stream": (open_mb - before_mb) * 1024 / count,
-            "idle_cpu": idle_cpu,
-            "p99_alone_ms": percentile_ms(alone.latencies_s, 0.99),
-            "p99_beside_ms": percentile_ms(beside.latencies_s, 0.99),
-            "left_mb": (procfs.resident_mb(server.pid) if server else 0.0) - before_mb,
-        }
+        with idle.streams(target, streams) as held:
+            values = overloaded(target)
+            ended = idle.ended(held)
+        return {**values, "streams_ended": ended}
 
     return measure
 

@@ -1,8 +1,8 @@
 """What is measured, and what is expected of it."""
 
-from bench import mcp, measures, overload
+from bench import idle, mcp, measures, overload
 from bench.cases import Case, Metric, Scenario, Within
-from bench.fleets import EVERY_WRAPPER, NOOPS, Fleet, crowd, crowd_then_echo
+from bench.fleets import AND_IDLE_STREAMS, EVERY_WRAPPER, NOOPS, Fleet, crowd, crowd_then_echo
 
 OLD = "hayhooks-2.1"
 HAYHOOKS = frozenset({"ours", OLD})
@@ -146,21 +146,31 @@ def _overload() -> Scenario:
         Metric("goodput", "of the capacity served meanwhile", more_is_better=True),
         Metric("refused_over", "of the calls refused", more_is_better=False),
         Metric("broken_over", "of the calls without an answer", more_is_better=False, limit=0),
+        Metric("unsent_over", "of the calls not sent, for lack of connections here", more_is_better=False),
         Metric("refusal_p99_ms", "ms, p99 of refusals", more_is_better=False),
         Metric("growth_mb", "MiB more after the first quarter", more_is_better=False, limit=20),
         Metric("refused_after", "refused 5 s later", more_is_better=False, limit=0),
     )
+    loads = (("wait_50ms", 20), ("cpu_5ms", 16), ("echo_sync", 64), ("echo_async", 64))
     cases = [
         Case(f"{name}, 4 times its capacity", overload.overload(name, connections), metrics, EVERY_WRAPPER, peers=OURS)
-        for name, connections in (("wait_50ms", 20), ("cpu_5ms", 16), ("echo_sync", 64), ("echo_async", 64))
+        for name, connections in loads
     ]
+    beside = (*metrics, Metric("streams_ended", "of the streams ended", more_is_better=False, limit=0))
+    cases.extend(
+        Case(
+            f"{name}, 4 times its capacity beside 2,000 idle streams",
+            overload.overload_beside_streams(name, connections, 2000), beside, AND_IDLE_STREAMS, peers=OURS,
+        )
+        for name, connections in loads
+    )  # fmt: skip
     streams = (
         Metric("kb_per_stream", "KiB per stream", more_is_better=False),
         Metric("idle_cpu", "of a processor while nothing happens", more_is_better=False),
         Metric("p99_alone_ms", "ms, p99 of calls before", more_is_better=False),
         Metric("p99_beside_ms", "ms, p99 of calls beside them", more_is_better=False),
     )
-    cases.append(Case("2,000 idle streams", overload.idle_streams(2000), streams, EVERY_WRAPPER, peers=OURS, cold=True))
+    cases.append(Case("2,000 idle streams", idle.idle_streams(2000), streams, AND_IDLE_STREAMS, peers=OURS, cold=True))
     fair = (
         Metric("p99_alone_ms", "ms, p99 alone", more_is_better=False),
         Metric("p99_beside_ms", "ms, p99 beside the flood", more_is_better=False),
