@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from hayhooks.core.load import Load
 from hayhooks.server.backlog import Backlog
+from hayhooks.server.joining import Joining
 from hayhooks.server.shedding import refusal, target_of
 
 MAX_HEADERS = 200
@@ -235,6 +236,11 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self._all.is_draining and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.scope["method"] != "HEAD":  # after whose head nothing is written
+            Joining(cycle)
+        super()._start_asgi_task(cycle, app)
 
     def _shed_whole(self, data: bytes) -> bool:
         """Do what ``_shed`` does for a request that has come in one piece, at half the cost: without the parser."""
