@@ -135,6 +135,24 @@ def test_a_call_without_text_has_no_content() -> None:
     assert converted({"role": "assistant", "content": ""}) == [{"role": "assistant", "content": ""}]
 
 
+def test_deferred_tools_are_given_once_a_result_refers_to_them() -> None:
+    tools = [
+        {"name": "ToolSearch", "input_schema": {}},
+        {"name": "look", "input_schema": {}, "defer_loading": True},
+        {"name": "other", "input_schema": {}, "defer_loading": True},
+    ]
+    found = {"type": "tool_reference", "tool_name": "look"}
+    called = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "ToolSearch", "input": {}}]}
+    results = user({"type": "tool_result", "tool_use_id": "t", "content": [found]})
+    given = []
+    for turns in ([HELLO], [HELLO, called, results]):
+        raw = {"model": "m", "max_tokens": 1, "messages": turns, "tools": tools}
+        body = chat_body(*read_request(json.dumps(raw).encode(), MessagesRequest))
+        given.append([tool["function"]["name"] for tool in body["tools"]])
+    assert given == [["ToolSearch"], ["ToolSearch", "look"]]
+    assert body["messages"][-1]["content"] == "The tool look can be called now."
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [

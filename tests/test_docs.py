@@ -12,6 +12,7 @@ from typing import get_args
 import click
 import httpx
 import pytest
+from e2e.assistants.assistants import ASSISTANTS
 
 import hayhooks
 from hayhooks.cli.app import cli
@@ -276,3 +277,6 @@ def test_the_manual_names_the_clients_that_are_tried_with_their_versions() -> No
         r'"([\w-]+)", "([\d.]+)"\)', (ROOT / "e2e" / "conformance" / "tools.py").read_text()
     ):
         assert f"{name} {version}" in page
+    for assistant in ASSISTANTS:
+        assert f" {assistant.version} |" in page
+        assert f"| {assistant.name} | {assistant.version} |" in (ROOT / "e2e" / "assistants" / "README.md").read_text()

@@ -276,6 +276,33 @@ def test_a_native_hook_may_give_calls(client: OpenAI, how: str) -> None:
         assert call.call_id.startswith("call_")
 
 
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_tools_of_a_namespace_are_functions_to_a_chat_hook(
+    client: OpenAI, models: ModelServer, is_streamed: bool
+) -> None:
+    parameters = {"type": "object", "properties": {"order": {"type": "string"}}}
+    inner = [{"type": "function", "name": "look", "parameters": parameters}, {"type": "custom", "name": "patch"}]
+    tools: Any = [{"type": "namespace", "name": "mcp__shop", "description": "A shop.", "tools": inner}]
+    asked: Any = {"model": "client_tools_stream", "tools": tools}
+    models.reply(ToolCall("mcp__shop__look", {"order": "7"}, id="call_s"))
+    if is_streamed:
+        with client.responses.stream(**asked, input="Where?") as stream:
+            added = [event.item for event in stream if event.type == "response.output_item.added"]
+            response = stream.get_final_response()
+        assert [item.namespace for item in added if isinstance(item, ResponseFunctionToolCall)] == ["mcp__shop"]
+    else:
+        response = client.responses.create(**asked, input="Where?")
+    [call] = response.output
+    assert isinstance(call, ResponseFunctionToolCall)
+    assert (call.namespace, call.name, json.loads(call.arguments)) == ("mcp__shop", "look", {"order": "7"})
+    output: Any = [{"type": "function_call_output", "call_id": "call_s", "output": "in the van"}]
+    given = json.loads(
+        client.responses.create(model="given", input=output, tools=tools, previous_response_id=response.id).output_text
+    )
+    assert [tool["function"]["name"] for tool in given["tools"]] == ["mcp__shop__look"]
+    assert [call["function"]["name"] for call in given["messages"][-2]["tool_calls"]] == ["mcp__shop__look"]
+
+
 def test_a_chat_hook_is_given_what_chat_knows(client: OpenAI) -> None:
     parameters = {"type": "object", "properties": {}}
     tools: Any = [
@@ -570,6 +597,16 @@ def test_errors_are_typed(client: OpenAI) -> None:
         ({"model": "replies", "input": "x", "max_output_tokens": True}, "max_output_tokens"),
         ({"model": "replies", "input": "x", "metadata": {"a": 1}}, "metadata"),
         ({"model": "replies", "input": "x", "tools": [{"type": "function"}]}, "tools.0.name"),
+        ({"model": "replies", "input": "x", "tools": [{"type": "namespace", "name": "a"}]}, "tools.0.tools"),
+        ({"model": "replies", "input": "x", "tools": [{"type": "namespace", "tools": []}]}, "tools.0.name"),
+        (
+            {
+                "model": "replies",
+                "input": "x",
+                "tools": [{"type": "namespace", "name": "a", "tools": [{"type": "function"}]}],
+            },
+            "tools.0.tools.0.name",
+        ),
         ({"model": "replies", "input": "x", "text": []}, "text"),
         ({"model": "replies", "input": "x", "background": True, "store": False}, "background"),
         ({"model": "replies", "input": "x", "conversation": {"id": 5}}, "conversation"),

@@ -8,11 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from e2e.npm import installed
+
 from hayhooks.testing import running_server
 
 HERE = Path(__file__).parent
 VERSION = os.environ.get("CODEX_VERSION", "0.169.0")
-MODULES = HERE.parents[1] / ".cache" / "codex" / VERSION  # kept, so that only the first run is long
 CONFIG = """
 model = "{model}"
 model_provider = "hayhooks"
@@ -26,10 +27,7 @@ wire_api = "responses"
 
 def main() -> None:
     """Run the task with every model; ends with an error when one does not complete it."""
-    codex = MODULES / "node_modules" / ".bin" / "codex"
-    if not codex.exists():
-        install = ["npm", "install", "--prefix", str(MODULES), "--silent", "--no-audit", "--no-fund"]
-        subprocess.run([*install, f"@openai/codex@{VERSION}"], check=True)
+    codex = installed("codex", "@openai/codex", VERSION, "codex")
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         shutil.copytree(HERE / "pipelines", work / "pipelines")

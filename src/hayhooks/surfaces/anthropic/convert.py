@@ -23,14 +23,15 @@ from hayhooks.surfaces.anthropic.requests import (
     Text,
     TextSource,
     Thinking,
-    Tool,
     ToolChoice,
+    ToolReference,
     ToolResult,
     ToolUse,
     URLSource,
+    UserMessage,
 )
 
-Block = Text | Image | Document | SearchResult
+Block = Text | Image | Document | SearchResult | ToolReference
 _SAID_OTHERWISE = ("messages", "system", "stop_sequences", "tools", "tool_choice", "output_config")
 _EFFORTS = {"max": "xhigh"}  # the highest that the other API has a word for
 
@@ -46,8 +47,9 @@ def chat_body(request: MessagesRequest, data: dict[str, Any]) -> dict[str, Any]:
         body["stop"] = request.stop_sequences
     if request.metadata is not None and request.metadata.user_id:
         body["user"] = request.metadata.user_id
-    if request.tools:
-        body["tools"] = chat_tools(request.tools)
+    tools = chat_tools(request)
+    if tools:
+        body["tools"] = tools
     body |= _choice(request)
     body |= _output(request.output_config)
     return body
@@ -64,10 +66,13 @@ def chat_messages(request: CountRequest) -> list[dict[str, Any]]:
     return messages
 
 
-def chat_tools(tools: Iterable[Tool]) -> list[dict[str, Any]]:
-    """The tools as functions."""
+def chat_tools(request: CountRequest) -> list[dict[str, Any]]:
+    """The tools as functions; those that are deferred once a result refers to them."""
     functions = []
-    for tool in tools:
+    found = set(_references(request.messages))
+    for tool in request.tools or ():
+        if tool.defer_loading and tool.name not in found:
+            continue
         function: dict[str, Any] = {"name": tool.name, "parameters": tool.input_schema}
         if tool.description is not None:
             function["description"] = tool.description
@@ -75,6 +80,14 @@ def chat_tools(tools: Iterable[Tool]) -> list[dict[str, Any]]:
             function["strict"] = tool.strict
         functions.append({"type": "function", "function": function})
     return functions
+
+
+def _references(messages: Iterable[Message]) -> Iterator[str]:
+    for message in messages:
+        blocks = message.content if isinstance(message, UserMessage) else ()
+        for result in blocks:
+            if isinstance(result, ToolResult) and isinstance(result.content, list):
+                yield from (block.tool_name for block in result.content if isinstance(block, ToolReference))
 
 
 def _choice(request: MessagesRequest) -> dict[str, Any]:
@@ -178,6 +191,8 @@ def _parts(block: Block) -> list[dict[str, Any]]:
         return [_text(block.text)]
     if isinstance(block, Image):
         return [_image(block)]
+    if isinstance(block, ToolReference):
+        return [_text(f"The tool {block.tool_name} can be called now.")]
     if isinstance(block, SearchResult):
         return [_text("\n".join([block.title, block.source, *(text.text for text in block.content)]))]
     return _document(block)

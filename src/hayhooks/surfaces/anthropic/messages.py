@@ -75,7 +75,7 @@ class Messages:
         """The estimated number of tokens of a request."""
         request, _ = read_request(await self._body(scope, receive), CountRequest)
         self._choose(request.model, scope)
-        tokens = estimated_tokens(chat_messages(request), chat_tools(request.tools or ()))
+        tokens = estimated_tokens(chat_messages(request), chat_tools(request))
         request_id = trace_of(scope).request_id or new_request_id()
         await send_json(send, 200, {"input_tokens": tokens}, request_headers(request_id))
 

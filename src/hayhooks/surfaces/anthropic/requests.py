@@ -73,11 +73,17 @@ class SearchResult(msgspec.Struct, tag_field="type", tag="search_result"):
     content: list[Text]
 
 
+class ToolReference(msgspec.Struct, tag_field="type", tag="tool_reference"):
+    """A deferred tool that the caller's own search has found: the model may call it from then on."""
+
+    tool_name: Name
+
+
 class ToolResult(msgspec.Struct, tag_field="type", tag="tool_result"):
     """What a tool of the caller's gave back."""
 
     tool_use_id: str
-    content: str | list[Text | Image | Document | SearchResult] | None = None
+    content: str | list[Text | Image | Document | SearchResult | ToolReference] | None = None
     is_error: bool | None = None
 
 
@@ -127,6 +133,7 @@ class Tool(msgspec.Struct):
     input_schema: dict[str, Any]
     description: str | None = None
     strict: bool | None = None
+    defer_loading: bool | None = None
     type: Literal["custom"] | None = None
 
 

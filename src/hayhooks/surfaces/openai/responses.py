@@ -42,6 +42,7 @@ from hayhooks.surfaces.openai.responses_body import check_response_body, model_o
 from hayhooks.surfaces.openai.responses_events import events_after, replayed
 from hayhooks.surfaces.openai.responses_fold import Fold
 from hayhooks.surfaces.openai.responses_items import chat_body, chat_messages, listed
+from hayhooks.surfaces.openai.responses_namespaces import namespaced
 from hayhooks.surfaces.openai.responses_object import new_response
 from hayhooks.surfaces.openai.responses_state import INTERRUPTED, Memory, Turn
 
@@ -102,7 +103,12 @@ class Responses:
         run = self._runtime.run(model, entry, call, via=VIA, chosen=chosen)
         response = new_response(turn.id, body, turn.conversation_id)
         is_streamed = body["stream"] or body["background"]
-        fold = Fold(response, runs_own_tools=deployment.runs_own_tools, is_streamed=is_streamed)
+        fold = Fold(
+            response,
+            runs_own_tools=deployment.runs_own_tools,
+            is_streamed=is_streamed,
+            namespaced=namespaced(body),
+        )
         if body["background"]:
             response = await self._memory.keep(turn, response, is_new=True)
             if not response["store"]:

@@ -46,10 +46,12 @@ def check_response_body(data: dict[str, Any]) -> None:
     if isinstance(data.get("instructions"), list):
         check_items("instructions", data["instructions"])
     for place, tool in enumerate(data.get("tools") or ()):
-        if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
-            raise invalid(f"tools.{place}", f"'tools[{place}]' must be an object with a 'type'.")
-        if tool["type"] == "function" and not (isinstance(tool.get("name"), str) and tool["name"]):
-            raise invalid(f"tools.{place}.name", f"'tools[{place}]' must have a 'name'.")
+        _check_tool(f"tools.{place}", tool, f"tools[{place}]")
+        if tool["type"] == "namespace":
+            if not isinstance(tool.get("tools"), list):
+                raise invalid(f"tools.{place}.tools", f"'tools[{place}].tools' must be a list of tools.")
+            for inner, one in enumerate(tool["tools"]):
+                _check_tool(f"tools.{place}.tools.{inner}", one, f"tools[{place}].tools[{inner}]")
 
 
 def check_items(field: str, items: list[Any]) -> None:
@@ -77,6 +79,13 @@ def check_metadata(data: Mapping[str, Any]) -> None:
         raise invalid("metadata", "'metadata' must be an object whose values are text.")
     if len(metadata) > MAX_METADATA:
         raise invalid("metadata", f"'metadata' must have at most {MAX_METADATA} pairs.")
+
+
+def _check_tool(field: str, tool: Any, where: str) -> None:
+    if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
+        raise invalid(field, f"'{where}' must be an object with a 'type'.")
+    if tool["type"] in ("function", "namespace") and not (isinstance(tool.get("name"), str) and tool["name"]):
+        raise invalid(f"{field}.name", f"'{where}' must have a 'name'.")
 
 
 def _is_number(value: Any) -> bool:

@@ -1,7 +1,8 @@
 """The events of a run folded into one Response object and, when it is streamed, its named events."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -29,13 +30,22 @@ _ITEMS = ("message", "reasoning", "function_call")  # output items that a hook m
 class Fold:
     """One response in the making. ``response`` is its latest form; the methods give what is to be streamed by then.
 
-    With *is_streamed* false nothing is encoded on the way, and they give nothing.
+    With *is_streamed* false nothing is encoded on the way, and they give nothing. Calls of the functions that
+    *namespaced* names get the name and namespace that it gives them.
     """
 
-    def __init__(self, response: dict[str, Any], *, runs_own_tools: bool, is_streamed: bool) -> None:
+    def __init__(
+        self,
+        response: dict[str, Any],
+        *,
+        runs_own_tools: bool,
+        is_streamed: bool,
+        namespaced: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
         self.response = response
         self._frames = Frames()
         self._is_streamed = is_streamed
+        self._namespaced = namespaced
         self._ending = Ending(runs_own_tools=runs_own_tools)
         self._has_begun = False
         self._output: list[dict[str, Any]] = []
@@ -238,7 +248,7 @@ class Fold:
                 call = self._calls[delta.index] = _Call(len(self._output), delta.id or new_id("call"))
                 self._output.append(call.item)
             if delta.name and not call.item["name"]:
-                call.item["name"] = delta.name
+                call.item |= self._namespaced.get(delta.name, {"name": delta.name})
             call.pieces.append(delta.arguments)
             if not call.is_shown and call.item["name"]:
                 call.is_shown = True

@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hayhooks.surfaces.openai.responses_namespaces import chat_functions, chat_name
+
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs", "call": "call"}
 # What the Responses API calls otherwise, or only itself has.
 _NOT_OF_CHAT = frozenset(
@@ -78,7 +80,7 @@ def chat_body(body: Mapping[str, Any], messages: list[dict[str, Any]]) -> dict[s
     """The request as a chat hook knows it: nested tools, ``response_format``, ``max_tokens``."""
     chat: dict[str, Any] = {key: value for key, value in body.items() if key not in _NOT_OF_CHAT}
     chat["messages"] = messages
-    tools = [_tool(tool) for tool in body.get("tools") or () if tool.get("type") == "function"]
+    tools = [_tool(name, function) for name, function in chat_functions(body).items()]
     if tools:
         chat["tools"] = tools
     choice = body.get("tool_choice")
@@ -105,7 +107,8 @@ def _call(item: Mapping[str, Any]) -> dict[str, Any]:
     arguments = item.get("arguments")
     if item.get("type") == "custom_tool_call":  # its input is text, a function's is JSON
         arguments = json.dumps({"input": item.get("input")}, ensure_ascii=False)
-    function = {"name": str(item.get("name") or ""), "arguments": arguments if isinstance(arguments, str) else "{}"}
+    name = chat_name(item.get("namespace"), item.get("name"))
+    function = {"name": name, "arguments": arguments if isinstance(arguments, str) else "{}"}
     return {"id": str(item.get("call_id") or item.get("id") or ""), "type": "function", "function": function}
 
 
@@ -137,9 +140,9 @@ def _part(part: Any) -> dict[str, Any] | None:
     return dict(part) if isinstance(kind, str) else None  # input_audio is the same in both
 
 
-def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
-    named = ("name", "description", "parameters", "strict")
-    return {"type": "function", "function": {key: tool[key] for key in named if tool.get(key) is not None}}
+def _tool(name: str, tool: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: tool[key] for key in ("description", "parameters", "strict") if tool.get(key) is not None}
+    return {"type": "function", "function": {"name": name, **kept}}
 
 
 def _tool_choice(choice: Any) -> Any:

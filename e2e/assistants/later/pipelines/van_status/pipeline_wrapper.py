@@ -1,0 +1,17 @@
+"""A tool that is deployed later."""
+
+from hayhooks import BasePipelineWrapper
+
+
+class PipelineWrapper(BasePipelineWrapper):
+    mcp_annotations = {"readOnlyHint": True}
+
+    def setup(self) -> None:
+        pass
+
+    def run_api(self, order: str) -> str:
+        """Say where the van of an order is.
+
+        :param order: Its number, as A-17.
+        """
+        return f"The van of order {order} passed gate 4713."
