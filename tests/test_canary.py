@@ -414,6 +414,7 @@ def test_what_is_no_canary_can_be_neither_promoted_nor_aborted_nor_changed(
         assert web.post(path).status_code == 404, path
     assert web.post("/canary/plain", json={"percent": 5}).status_code == 404
     assert web.post("/canary/plain", json={}).status_code == 422
+    assert "body.min_run:" in web.post("/canary/plain", json={"percent": 5, "min_run": 50}).json()["detail"]
     assert web.get("/canary/nowhere").status_code == 404
     assert web.get("/canary/plain/promote").status_code == 405
     with pytest.raises(ServerRefused, match="has no canary"):
