@@ -229,12 +229,26 @@ class Connection(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self._limits.max_header_bytes:
                 self._answer_instead(431, self._too_large())
+        elif doubt := self._doubt():
+            self._answer_instead(400, doubt, "invalid")
         self._head_bytes = 0
         if not self._was_asked and self._is_shedding and self._shed():
             return
         super().on_headers_complete()
         if self._all.is_draining and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def _doubt(self) -> str | None:
+        """What the parser lets pass and a proxy in front may have read otherwise: RFC 9112, 3.2 and 6.1."""
+        names = [name for name, _ in self.headers]
+        version = self.parser.get_http_version()
+        if names.count(b"host") != 1 and (version != "1.0" or b"host" in names):
+            return "A request names one Host."
+        if b"transfer-encoding" in names:
+            codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+            if codings != [b"chunked"] or version == "1.0":
+                return "The only transfer coding is chunked, of HTTP/1.1."
+        return None
 
     def _shed_whole(self, data: bytes) -> bool:
         """Do what ``_shed`` does for a request that has come in one piece, at half the cost: without the parser."""
@@ -363,8 +377,8 @@ class Connection(HttpToolsProtocol):
             )
         self.transport.close()
 
-    def _answer_instead(self, status: int, detail: str) -> None:
-        body = _body(detail, "too_large")
+    def _answer_instead(self, status: int, detail: str, kind: str = "too_large") -> None:
+        body = _body(detail, kind)
 
         async def refusal(scope: Scope, receive: Receive, send: Send) -> None:
             headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
