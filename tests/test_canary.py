@@ -364,6 +364,8 @@ def test_a_canary_that_cannot_be_is_refused_and_says_why(
     body = {"name": "firm", "files": {"pipeline_wrapper.py": NEW}, **more}
     answer = web.post("/deploy_files", json=body)
     assert (answer.status_code, why in answer.json()["detail"]) == (status, True), answer.text
+    tried = web.post("/deploy_files", json={**body, "dry_run": True})
+    assert (tried.status_code, tried.json()) == (status, answer.json())
     assert server.client.canary("firm").state == "none"
     assert results(web, "firm", 3) == ["old"] * 3
 
@@ -393,6 +395,10 @@ def test_the_command_line_begins_shows_changes_and_ends_canaries(
     assert hayhooks("canary", "typed") == (0, "'typed' has no canary.\n")
     code, said = hayhooks("deploy-files", "typed", "--min-runs", "5")
     assert (code, "--canary 10" in said) == (1, True)
+    code, said = hayhooks("rollback", "typed")
+    assert (code, "no other version" in said, "--overwrite" in said) == (1, True, False)
+    code, said = hayhooks("deploy-files", "typed", "--canary", "10", "--dry-run")
+    assert (code, "would be a canary with 10 % of the runs. Nothing was changed." in said) == (0, True), said
     code, said = hayhooks("deploy-files", "typed", "--canary", "10", "--max-error-percent", "5", "--min-runs", "50")
     assert (code, "as a canary with 10 % of the runs" in said) == (0, True), said
     code, said = hayhooks("canary", "typed", "--percent", "20")
@@ -414,6 +420,7 @@ def test_what_is_no_canary_can_be_neither_promoted_nor_aborted_nor_changed(
         assert web.post(path).status_code == 404, path
     assert web.post("/canary/plain", json={"percent": 5}).status_code == 404
     assert web.post("/canary/plain", json={}).status_code == 422
+    assert "body.min_run:" in web.post("/canary/plain", json={"percent": 5, "min_run": 50}).json()["detail"]
     assert web.get("/canary/nowhere").status_code == 404
     assert web.get("/canary/plain/promote").status_code == 405
     with pytest.raises(ServerRefused, match="has no canary"):

@@ -119,6 +119,7 @@ def test_lists_show_no_key_and_no_digest(server: RunningServer) -> None:
         ({"name": "a", "scopes": ["run"], "expires_at": 5}, 422, "in the future"),
         ({"name": "a", "scopes": ["run"], "requests_per_minute": 0}, 422, "requests_per_minute"),
         ({"name": "a", "scopes": ["run"], "max_concurrent_runs": True}, 422, "max_concurrent_runs"),
+        ({"name": "a", "scopes": ["run"], "expires_in": 3600}, 422, "body.expires_in"),
     ],
 )
 def test_a_key_that_makes_no_sense_is_refused(

@@ -288,6 +288,12 @@ def test_a_yaml_is_tried_out_too(server: RunningServer, http: httpx.Client) -> N
     assert "Dear Ada" in http.post("/letter/run", json={"name": "Ada"}).text
 
 
+def test_a_rollback_does_not_guess_what_a_misspelt_version_means(server: RunningServer, http: httpx.Client) -> None:
+    deploy(server, "spelt", 1, 2)
+    assert "body.versoin" in refused(http.post("/rollback/spelt", json={"versoin": "abcd"}), 422, "invalid")
+    assert answer_of(server, "spelt") == 2
+
+
 def test_a_deploy_and_a_rollback_name_what_they_break(server: RunningServer) -> None:
     server.client.deploy_files("broke", files(1, parameters="q: str, top_k: int = 3"))
     deployed = server.client.deploy_files(

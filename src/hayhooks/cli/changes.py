@@ -28,7 +28,11 @@ def print_tried(tried: "Tried", as_json: bool) -> None:
     if as_json:
         print_json(tried.raw)
         return
-    what = "would be new" if tried.is_new else "would replace the live version"
+    canary = tried.raw.get("canary")
+    if canary:
+        what = f"would be a canary with {canary['percent']} % of the runs"
+    else:
+        what = "would be new" if tried.is_new else "would replace the live version"
     print_done(f"{tried.name!r} can be deployed: version {tried.version[:12]} {what}. Nothing was changed.")
     _print_breaking(tried.breaking)
     harmless = [sentence for sentence in tried.changes if sentence not in tried.breaking]

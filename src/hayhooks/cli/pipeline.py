@@ -70,7 +70,7 @@ def deploy_files(
     with server_client(context, manages=True) as client:
         if dry_run:
             with waiting(f"Trying out {name!r}: {count}"):
-                tried = client.try_files(name, files, overwrite=overwrite)
+                tried = client.try_files(name, files, overwrite=overwrite, save_files=not skip_saving_files, **plan)
             print_tried(tried, as_json)
             return
         with waiting(f"Deploying {name!r}: {count}"):
@@ -112,7 +112,15 @@ def deploy_yaml(
     with server_client(context, manages=True) as client:
         if dry_run:
             with waiting(f"Trying out {name!r}"):
-                tried = client.try_yaml(name, source_code, overwrite=overwrite, description=description, skip_mcp=skips)
+                tried = client.try_yaml(
+                    name,
+                    source_code,
+                    overwrite=overwrite,
+                    description=description,
+                    skip_mcp=skips,
+                    save_file=save_file,
+                    **plan,
+                )
             print_tried(tried, as_json)
             return
         with waiting(f"Deploying {name!r}"):

@@ -115,9 +115,21 @@ class Client:
         plan = _plan(canary, max_error_percent, min_runs)
         return deployed(name, self._send_files(name, files, overwrite=overwrite, save_files=save_files, **plan))
 
-    def try_files(self, name: str, files: Mapping[str, Content], *, overwrite: bool = False) -> Tried:
-        """Build *files* as a deploy would, and say what it would change; nothing is changed."""
-        return tried(name, self._send_files(name, files, overwrite=overwrite, dry_run=True))
+    def try_files(
+        self,
+        name: str,
+        files: Mapping[str, Content],
+        *,
+        overwrite: bool = False,
+        save_files: bool = True,
+        canary: int | None = None,
+        max_error_percent: float | None = None,
+        min_runs: int | None = None,
+    ) -> Tried:
+        """Build *files* as ``deploy_files`` would, and say what it would change; nothing is changed."""
+        plan = _plan(canary, max_error_percent, min_runs)
+        answer = self._send_files(name, files, overwrite=overwrite, save_files=save_files, dry_run=True, **plan)
+        return tried(name, answer)
 
     def deploy_yaml(
         self,
@@ -152,10 +164,21 @@ class Client:
         overwrite: bool = False,
         description: str | None = None,
         skip_mcp: bool | None = None,
+        save_file: bool = True,
+        canary: int | None = None,
+        max_error_percent: float | None = None,
+        min_runs: int | None = None,
     ) -> Tried:
-        """Build a pipeline YAML as a deploy would, and say what it would change; nothing is changed."""
+        """Build a pipeline YAML as ``deploy_yaml`` would, and say what it would change; nothing is changed."""
         answer = self._send_yaml(
-            name, source_code, overwrite=overwrite, description=description, skip_mcp=skip_mcp, dry_run=True
+            name,
+            source_code,
+            overwrite=overwrite,
+            description=description,
+            skip_mcp=skip_mcp,
+            save_file=save_file,
+            dry_run=True,
+            **_plan(canary, max_error_percent, min_runs),
         )
         return tried(name, answer)
 
@@ -268,12 +291,7 @@ class Client:
             "requests_per_minute": requests_per_minute,
             "max_concurrent_runs": max_concurrent_runs,
         }
-        try:
-            made = self._post("/keys", json_body(body))
-        except ServerRefused as refused:
-            if refused.status == 409:
-                refused.hint = None  # unlike deployments, keys are not overwritten
-            raise
+        made = self._post("/keys", json_body(body))
         return CreatedKey(key_info(made), str(made["key"]))
 
     def revoke_key(self, key_id: str) -> KeyInfo:
@@ -294,10 +312,19 @@ class Client:
         else:
             fields = [("name", name), *((option, _field(value)) for option, value in options.items())]
             body = form_body(fields, [Upload("files", path, content) for path, content in files.items()])
-        return self._post("/deploy_files", body)
+        return self._send_deploy("/deploy_files", body, options)
 
     def _send_yaml(self, name: str, source_code: str, **options: Any) -> Mapping[str, Any]:
-        return self._post("/deploy-yaml", json_body({"name": name, "source_code": source_code, **options}))
+        body = json_body({"name": name, "source_code": source_code, **options})
+        return self._send_deploy("/deploy-yaml", body, options)
+
+    def _send_deploy(self, path: str, body: Body, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            return self._post(path, body)
+        except ServerRefused as refused:
+            if refused.status == 409 and not options.get("overwrite") and "canary" not in options:
+                refused.hint = "Overwrite it with --overwrite (in Python: overwrite=True), or choose another name."
+            raise
 
 
 def text_pieces(answer: Answer) -> Iterator[str]:

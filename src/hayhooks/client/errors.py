@@ -82,8 +82,6 @@ def refusal(status: int, body: Any, *, reason: str = "", retry_after: str | None
 def _hint(status: int, kind: str | None, retry_after: str | None) -> str | None:
     if status == 401:
         return "Give the server's key: --api-key KEY, or HAYHOOKS_ADMIN_KEY in the environment or a .env file."
-    if status == 409:
-        return "Overwrite it with --overwrite (in Python: overwrite=True), or choose another name."
     if status in {429, 503} and retry_after:
         return f"Try again in {retry_after} s." if retry_after.isdigit() else f"Try again after {retry_after}."
     if status == 404 and kind is None:

@@ -103,6 +103,18 @@ class Canaries:
                 raise BuildFailed(f"The canary was aborted. {outcome.reason}")
         return new
 
+    def beside(self, bundle: Bundle) -> Live:
+        """What is live beside a canary of *bundle*. Raises CanaryRefused, as ``begin``."""
+        stable = self._registry.live.get(bundle.name)
+        if stable is None:
+            raise CanaryRefused(
+                f"A canary needs a live version beside it, and no deployment named {bundle.name!r} is live. Deploy it "
+                "without a canary first."
+            )
+        if stable.deployment.version == bundle.version:
+            raise CanaryRefused(f"These files of {bundle.name!r} are live already, so there is nothing to try.")
+        return stable
+
     async def change(self, name: str, change: Callable[[Plan], Plan]) -> Canary:
         """Go on with another plan. Raises CanaryNotFound."""
         return await self._told(name, self._change(name, change))
@@ -163,18 +175,11 @@ class Canaries:
     async def _begin(self, bundle: Bundle, plan: Plan) -> tuple[Canary, Deployment]:
         name = bundle.name
         async with self._registry.changing(name):
-            stable = self._registry.live.get(name)
-            if stable is None:
-                raise CanaryRefused(
-                    f"A canary needs a live version beside it, and no deployment named {name!r} is live. Deploy it "
-                    "without a canary first."
-                )
-            if stable.deployment.version == bundle.version:
-                raise CanaryRefused(f"These files of {name!r} are live already, so there is nothing to try.")
+            stable = self.beside(bundle)
             await self._changing.remember(name)
             canary = Canary(name, bundle.version, stable.deployment.version, plan, time.time())
             new = await self._changing.build(
-                bundle, lambda _: self._store.set_canary(canary), lambda new: _check_hooks(stable.deployment, new)
+                bundle, lambda _: self._store.set_canary(canary), lambda new: check_hooks(stable.deployment, new)
             )
             await self._open(canary, stable, new)
         return canary, new
@@ -310,7 +315,8 @@ class Canaries:
         return await asyncio.shield(self._changing.spawn(work))
 
 
-def _check_hooks(stable: Deployment, new: Deployment) -> None:
+def check_hooks(stable: Deployment, new: Deployment) -> None:
+    """Raise BuildFailed when *new*, a canary, lacks a hook of the live version *stable*."""
     missing = sorted(set(stable.entries) - set(new.entries))
     if missing:
         raise BuildFailed(

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from hayhooks.core.aio import in_thread
 from hayhooks.core.bundle import Bundle
-from hayhooks.core.canaries import Canaries
+from hayhooks.core.canaries import Canaries, check_hooks
 from hayhooks.core.canary import Outcome
 from hayhooks.core.deployment import Deployment, Engine
 from hayhooks.core.errors import BuildFailed, DeploymentExists, DeploymentNotFound, HayhooksError
@@ -118,11 +118,15 @@ class Changes:
         self._registry.door.check()
         return await self._whole(self._deploy(bundle, overwrite, save, check, cause))
 
-    async def try_out(self, bundle: Bundle, *, overwrite: bool) -> Deployment:
+    async def try_out(self, bundle: Bundle, *, overwrite: bool, as_canary: bool) -> Deployment:
         """As ``Runtime.try_out``."""
-        if bundle.name in self._registry.live and not overwrite:
+        stable = self.canaries.beside(bundle).deployment if as_canary else None
+        if stable is None and bundle.name in self._registry.live and not overwrite:
             raise DeploymentExists(bundle.name)
-        return await self._whole(in_thread(self._try_out, bundle))
+        new = await self._whole(in_thread(self._try_out, bundle))
+        if stable is not None:
+            check_hooks(stable, new)
+        return new
 
     async def rollback(self, name: str, version: str | None, *, check: Check | None, cause: Cause) -> Deployment:
         """As ``Runtime.rollback``."""

@@ -203,9 +203,12 @@ class Runtime:
         """
         return await self._changes.deploy(bundle, overwrite=overwrite, save=save, check=check, cause=cause)
 
-    async def try_out(self, bundle: Bundle, *, overwrite: bool = False) -> Deployment:
-        """Build *bundle* as a deploy would, and close it again: nothing changes. Raises as ``deploy``."""
-        return await self._changes.try_out(bundle, overwrite=overwrite)
+    async def try_out(self, bundle: Bundle, *, overwrite: bool = False, as_canary: bool = False) -> Deployment:
+        """Build *bundle* as a deploy would, and close it again: nothing changes.
+
+        Raises as ``deploy``, or with *as_canary* as ``canaries.begin``.
+        """
+        return await self._changes.try_out(bundle, overwrite=overwrite, as_canary=as_canary)
 
     async def rollback(
         self,

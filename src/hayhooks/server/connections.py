@@ -230,6 +230,8 @@ class Connection(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
             if size > self._limits.max_header_bytes:
                 self._answer_instead(431, self._too_large())
+        elif doubt := self._doubt():
+            self._answer_instead(400, doubt, "invalid")
         self._head_bytes = 0
         if not self._was_asked and self._is_shedding and self._shed():
             return
@@ -241,6 +243,18 @@ class Connection(HttpToolsProtocol):
         if cycle.scope["method"] != "HEAD":  # after whose head nothing is written
             Joining(cycle)
         super()._start_asgi_task(cycle, app)
+
+    def _doubt(self) -> str | None:
+        """What the parser lets pass and a proxy in front may have read otherwise: RFC 9112, 3.2 and 6.1."""
+        names = [name for name, _ in self.headers]
+        version = self.parser.get_http_version()
+        if names.count(b"host") != 1 and (version != "1.0" or b"host" in names):
+            return "A request of HTTP/1.1 has exactly one Host header field."
+        if b"transfer-encoding" in names:
+            codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+            if codings != [b"chunked"] or version == "1.0":
+                return "Transfer-Encoding can only be chunked, in a request of HTTP/1.1."
+        return None
 
     def _shed_whole(self, data: bytes) -> bool:
         """Do what ``_shed`` does for a request that has come in one piece, at half the cost: without the parser."""
@@ -369,8 +383,8 @@ class Connection(HttpToolsProtocol):
             )
         self.transport.close()
 
-    def _answer_instead(self, status: int, detail: str) -> None:
-        body = _body(detail, "too_large")
+    def _answer_instead(self, status: int, detail: str, kind: str = "too_large") -> None:
+        body = _body(detail, kind)
 
         async def refusal(scope: Scope, receive: Receive, send: Send) -> None:
             headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

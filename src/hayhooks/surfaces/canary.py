@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import TypedDict
 
@@ -32,6 +32,7 @@ from hayhooks.surfaces._http import (
 PREFIX = "canary"
 
 
+@with_config(ConfigDict(extra="forbid"))
 class ChangeCanary(TypedDict, total=False):
     """Body of ``POST /canary/{name}``."""
 

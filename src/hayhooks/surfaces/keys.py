@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import NotRequired
 from urllib.parse import unquote
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import TypedDict
 
@@ -32,6 +32,8 @@ PREFIX = "keys"
 Told = Callable[[str, APIKey, Principal], None]  # what was done to which key, and by whom
 
 
+# A limit that is misspelt is no limit: say so, rather than make the key without it.
+@with_config(ConfigDict(extra="forbid"))
 class CreateKey(TypedDict):
     """Body of ``POST /keys``."""
 

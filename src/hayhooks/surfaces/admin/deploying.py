@@ -119,20 +119,20 @@ class Deploying:
 
     async def _deploy(self, scope: Scope, send: Send, bundle: Bundle, request: Any, *, save: bool) -> None:
         plan = plan_of(request, scope, is_saved=save)
-        overwrite = request.get("overwrite", False) or plan is not None
+        overwrite = request.get("overwrite", False)
+        canary = {} if plan is None else {"canary": {"version": bundle.version, "percent": plan.percent}}
         comparison = Comparison(self._runtime)
         if request.get("dry_run", False):
-            tried = await self._runtime.try_out(bundle, overwrite=overwrite)
+            tried = await self._runtime.try_out(bundle, overwrite=overwrite, as_canary=plan is not None)
             comparison.look(tried)
             about = {"name": tried.name, "success": True, "dry_run": True, "version": tried.version}
-            await send_json(send, 200, about | {"is_new": comparison.is_new} | await comparison.facts())
+            await send_json(send, 200, about | {"is_new": comparison.is_new} | await comparison.facts() | canary)
             return
         if plan is not None:
             new = await self._runtime.canaries.begin(bundle, plan)
             comparison.look(new)
             about = {"name": new.name, "success": True, "endpoint": f"/{new.name}/run", "version": new.version}
-            canary = {"version": new.version, "percent": plan.percent}
-            await send_json(send, 200, about | await comparison.facts() | {"canary": canary})
+            await send_json(send, 200, about | await comparison.facts() | canary)
             return
         new = await self._runtime.deploy(
             bundle,

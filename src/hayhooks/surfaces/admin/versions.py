@@ -2,7 +2,7 @@
 
 from typing import Any, NotRequired
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, with_config
 from starlette.types import Receive, Scope, Send
 from typing_extensions import TypedDict
 
@@ -17,6 +17,8 @@ from hayhooks.surfaces.admin.requests import argument, validated
 _MAX_TOLD = 50  # changes of one name
 
 
+# A version that is misspelt would go back to another one.
+@with_config(ConfigDict(extra="forbid"))
 class Rollback(TypedDict):
     """Body of ``POST /rollback/{name}``; it may be left out."""
 
