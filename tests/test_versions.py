@@ -290,7 +290,7 @@ def test_a_yaml_is_tried_out_too(server: RunningServer, http: httpx.Client) -> N
 
 def test_a_rollback_does_not_guess_what_a_misspelt_version_means(server: RunningServer, http: httpx.Client) -> None:
     deploy(server, "spelt", 1, 2)
-    assert "body.versoin" in refused(http.post("/rollback/spelt", json={"versoin": "abcd"}), 422, "invalid")
+    assert "body.to_version" in refused(http.post("/rollback/spelt", json={"to_version": "abcd"}), 422, "invalid")
     assert answer_of(server, "spelt") == 2
 
 
