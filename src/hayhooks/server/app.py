@@ -1,7 +1,6 @@
 """Compose settings, store, engine and surfaces into one FastAPI app."""
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -27,6 +26,7 @@ from hayhooks.server.admin_key import open_keys
 from hayhooks.server.canaries import CanaryReconciler, log_outcome
 from hayhooks.server.dispatch import Callers, Dispatch, Door
 from hayhooks.server.doors import Doors, Parts, Serves, opening
+from hayhooks.server.garbage import collecting_rarely
 from hayhooks.server.guard import Guard, is_loopback
 from hayhooks.server.identities import Identities
 from hayhooks.server.life import Life
@@ -261,10 +261,8 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
         origin_regex=settings.cors_allow_origin_regex,
     )
     open_doors = opening(app.serves)
-    # The libraries live as long as the process: out of the collector's sight, freeing a retired version is quick.
-    gc.collect()
-    gc.freeze()
     async with AsyncExitStack() as stack:
+        stack.enter_context(collecting_rarely())
         stack.callback(presence.close)
         stack.callback(store.close)
         stack.callback(files.close)
