@@ -1,6 +1,5 @@
 """The log: one line for each run, text or JSON, with no bodies, no secrets, and nothing that a caller could forge."""
 
-import io
 import json
 import re
 import socket
@@ -13,7 +12,7 @@ import httpx
 import pytest
 
 from hayhooks.core.names import printable
-from hayhooks.log_lines import LineWriter, json_line
+from hayhooks.log_lines import json_line
 from hayhooks.surfaces._http import trace_of
 from hayhooks.testing import RunningServer, running_server
 
@@ -215,35 +214,6 @@ def test_which_traces_are_kept(given: str, kept: bool) -> None:
 )  # fmt: skip
 def test_text_of_callers_cannot_begin_a_line(text: str, shown: str) -> None:
     assert printable(text) == shown
-
-
-def test_lines_keep_their_order_and_nothing_waits_for_ever() -> None:
-    stream = io.StringIO()
-    writer = LineWriter(stream)
-    for number in range(30_000):
-        (writer.write if number % 97 == 0 else writer.write_soon)(f"{number}\n")
-    writer.flush()
-    assert stream.getvalue() == "".join(f"{number}\n" for number in range(30_000))
-
-
-def test_what_is_written_at_once_is_whole_lines_that_other_processes_cannot_cut() -> None:
-    class Pieces(io.StringIO):
-        written: list[str]
-
-        def write(self, text: str) -> int:
-            self.written.append(text)
-            return len(text)
-
-    stream = Pieces()
-    stream.written = []
-    writer = LineWriter(stream)
-    lines = [f"{number} {'é' * (number % 500)}\n" for number in range(2000)]
-    for line in lines:
-        writer.write_soon(line)
-    writer.flush()
-    assert "".join(stream.written) == "".join(lines)
-    assert all(piece.endswith("\n") and len(piece.encode()) <= 4096 for piece in stream.written)
-    assert len(stream.written) < len(lines)
 
 
 @pytest.mark.parametrize("fields", [{"key": "\udcff"}, {"key": {1: object()}}, {"\udcff": float("nan")}])

@@ -1,31 +1,31 @@
 """Logs, written by listening to runs. No request bodies, ever."""
 
-import asyncio
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable
-from time import perf_counter
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from loguru import logger as log
 
 from hayhooks.core.context import current_context
 from hayhooks.core.errors import HayhooksError, RunFailed
-from hayhooks.core.haystack.convert import usage_of
 from hayhooks.core.keys import APIKey
 from hayhooks.core.names import printable
 from hayhooks.core.principal import Principal
 from hayhooks.core.run import Run
-from hayhooks.log_lines import LineWriter, TextLines, json_line
+from hayhooks.log_lines import TextLines, json_line
+from hayhooks.log_writer import LineWriter
+from hayhooks.run_facts import RunFacts, is_answer
 from hayhooks.settings import AppSettings
 
 __all__ = ["configure_logging", "flush_logs", "log", "log_error", "log_key", "run_listener"]
 
 _FORMAT = "<green>{time:YYYY-MM-DD HH:mm:ss.SSS}</green> | <level>{level: <8}</level> | {message}"
 _INFO = 20
-_STATUS_KINDS = {401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict", 429: "busy"}
 
 _writer: LineWriter | None = None  # of this process's standard error, once logging is configured
 
@@ -72,90 +72,29 @@ def log_error(what: str, error: BaseException) -> None:
 
 def run_listener(settings: AppSettings) -> Callable[[Run, BaseException | None], None]:
     """What is to be told of every run: it logs a line for each, and what the user's code raised."""
-    write: Callable[[str, dict[str, Any]], None] | None = None
+    write: Callable[[RunFacts], None] | None = None
     writer = _writer
     if not settings.log_runs:
         write = None
     elif writer is None or (settings.log_format and not settings.logs_json):
         # Somebody else decides where lines go, or how they look.
-        write = lambda text, facts: log.bind(**facts).info("{}", text)  # noqa: E731
+        write = lambda facts: log.bind(**facts.fields()).info("{}", facts.text())  # noqa: E731
     elif log.level(settings.log_level).no <= _INFO:
         put = writer.write_soon
-        lines = TextLines(is_colored=_is_colored())
-        if settings.logs_json:
-            write = lambda _, facts: put(json_line("INFO", "run", facts))  # noqa: E731
-        else:
-            write = lambda text, _: put(lines.info(text))  # noqa: E731
+        render = _json_of_run if settings.logs_json else TextLines(is_colored=_is_colored()).of_run
+        write = lambda facts: put(partial(render, facts))  # noqa: E731
 
     def listen(run: Run, error: BaseException | None) -> None:
-        if isinstance(error, RunFailed) and not _is_answer(error.__cause__):
+        if isinstance(error, RunFailed) and not is_answer(error.__cause__):
             context = run.context
             ids = {"run_id": context.run_id, "request_id": context.request_id, "deployment": context.deployment}
             log.bind(**ids).opt(exception=error.__cause__).error(
                 "Run {} of {} ({}, {}) failed", context.run_id, context.deployment, run.entry_name, run.via
             )
         if write is not None:
-            facts = run_facts(run, error)
-            write(text_of(facts), facts)
+            write(RunFacts.of(run, error))
 
     return listen
-
-
-def run_facts(run: Run, error: BaseException | None) -> dict[str, Any]:
-    """What there is to say of a run that has just ended."""
-    context = run.context
-    passed_s = perf_counter() - run.began_s
-    queued_s = run.queued_s if run.queued_s is not None else passed_s
-    usage = usage_of(context.usage) if context.usage else None
-    return {
-        "run_id": context.run_id,
-        "request_id": context.request_id,
-        "trace_id": context.trace_id,
-        "deployment": context.deployment,
-        "version": context.version[:12],
-        "entry": run.entry_name,
-        "via": run.via,
-        "caller": context.caller.name,
-        "caller_id": context.caller.id,
-        "status": status_of(error),
-        "streamed": run.is_streamed,
-        "queue_ms": round(queued_s * 1000, 2),
-        "run_ms": round((passed_s - queued_s) * 1000, 2),
-        "input_tokens": usage.prompt_tokens if usage else None,
-        "output_tokens": usage.completion_tokens if usage else None,
-    }
-
-
-def status_of(error: BaseException | None) -> str:
-    """How a run ended, in a word: ok, cancelled by its caller, or the kind of its error."""
-    if error is None:
-        return "ok"
-    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-        return "cancelled"
-    cause = error.__cause__
-    if isinstance(error, RunFailed) and _is_answer(cause):
-        code = int(getattr(cause, "status_code", 500))
-        return _STATUS_KINDS.get(code, "invalid" if code < 500 else "failed")
-    return error.kind if isinstance(error, HayhooksError) else "failed"
-
-
-def text_of(facts: dict[str, Any]) -> str:
-    """The facts of a run on one line."""
-    caller = printable(facts["caller"], 64)
-    text = (
-        f"run={facts['run_id']} deployment={facts['deployment']} version={facts['version']} entry={facts['entry']} "
-        f"via={facts['via']} caller={caller if ' ' not in caller else repr(caller)} status={facts['status']} "
-        f"queue_ms={facts['queue_ms']} run_ms={facts['run_ms']}"
-    )
-    if facts["input_tokens"] is not None:
-        text += f" input_tokens={facts['input_tokens']} output_tokens={facts['output_tokens']}"
-    if facts["streamed"]:
-        text += " streamed"
-    if facts["request_id"] != facts["run_id"]:
-        text += f" request_id={facts['request_id']}"
-    if facts["trace_id"] is not None:
-        text += f" trace_id={facts['trace_id']}"
-    return text
 
 
 class _Passing(logging.Handler):
@@ -195,10 +134,9 @@ def _json_of(record: Any) -> str:
     return json_line(record["level"].name, record["message"], fields, record["time"])
 
 
+def _json_of_run(facts: RunFacts) -> str:
+    return json_line("INFO", "run", facts.fields(), datetime.fromtimestamp(facts.ended_at, UTC))
+
+
 def _is_colored() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-
-
-def _is_answer(cause: BaseException | None) -> bool:
-    """Whether the user's code raised an HTTPException: an answer, not an accident."""
-    return hasattr(cause, "status_code") and hasattr(cause, "detail")
