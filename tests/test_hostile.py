@@ -136,6 +136,7 @@ SMUGGLED = b"POST /echo/run HTTP/1.1\r\nHost: localhost\r\nContent-Length: 22\r\
         b"Host: evil.example\r\nContent-Length: 2\r\n\r\n{}",
         b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"Host: evil.example\r\nContent-Length: 100000\r\n\r\n" + b" " * 99_998 + b"{}",
         b"X-Return: a\rContent-Length: 2\r\n\r\n{}",
         b"no colon here\r\nContent-Length: 2\r\n\r\n{}",
         b": no name\r\nContent-Length: 2\r\n\r\n{}",

@@ -122,3 +122,14 @@ async def test_an_answer_that_breaks_off_has_its_head_sent_before_the_connection
 
     (head,) = await calls(broken, GET, number=1)
     assert split(head) == (b"HTTP/1.1 200 OK", b"")
+
+
+async def test_a_caller_who_leaves_before_the_head_leaves_nothing_in_a_circle() -> None:
+    config = Config(hello, lifespan="off", log_config=None)
+    config.load()
+    connection = Connections(ConnectionLimits(), Load())(config, ServerState(), {})
+    wire = Wire()
+    connection.connection_made(wire)
+    connection.data_received(POST)
+    connection.connection_lost(None)
+    assert connection.cycle.transport is wire

@@ -10,6 +10,8 @@ from functools import partial
 from io import FileIO
 from typing import TextIO
 
+import pytest
+
 from hayhooks.log_writer import LineWriter
 from tests.support.gates import WAIT_S
 
@@ -84,3 +86,56 @@ async def test_an_event_loop_does_not_wait_for_a_reader_who_has_stopped() -> Non
             while len(got) < len(expected):
                 got += await asyncio.to_thread(reader.read, 65536)
         assert got.decode() == expected
+
+
+def test_what_logs_in_the_midst_of_writing_is_heard() -> None:
+    stream = io.StringIO()
+    writer = LineWriter(stream)
+
+    def line() -> str:  # as a finalizer may, whenever memory is collected
+        writer.write("within\n")
+        return "line\n"
+
+    writer.write_soon(line)
+    writer.flush()
+    assert stream.getvalue() == "line\nwithin\n"
+
+
+def test_an_event_loop_that_has_ended_silences_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hayhooks.log_writer._OVERDUE_S", 0.0)
+    with pipe() as (reader, stream):
+        writer = LineWriter(stream)
+
+        async def log() -> None:
+            writer.write_soon("first\n")
+
+        asyncio.run(log())
+        writer.write_soon("second\n")
+        assert reader.read(100) == b"first\nsecond\n"
+
+
+def test_a_line_that_cannot_be_made_costs_no_other() -> None:
+    stream = io.StringIO()
+    writer = LineWriter(stream)
+    writer.write_soon("before\n")
+    writer.write_soon(partial("{missing}".format))
+    writer.write_soon("after\n")
+    writer.flush()
+    before, broken, after = stream.getvalue().splitlines()
+    assert (before, after) == ("before", "after")
+    assert "KeyError" in broken
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
+def test_a_forked_child_does_not_repeat_what_waits() -> None:
+    with pipe() as (reader, stream):
+        writer = LineWriter(stream)
+        writer.write_soon("parent\n")
+        child = os.fork()
+        if not child:
+            writer.write("child\n")
+            os._exit(0)
+        os.waitpid(child, 0)
+        writer.flush()
+        assert reader.read(100) == b"child\nparent\n"

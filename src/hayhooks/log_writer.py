@@ -1,7 +1,8 @@
-"""Writing lines of a log in order, in batches where there are many, and never waiting for who reads them."""
+"""Writing lines of a log in order, in batches where there are many, and without the event loop waiting for readers."""
 
 import asyncio
 import atexit
+import os
 import select
 import threading
 import time
@@ -10,9 +11,10 @@ from collections.abc import Callable
 from typing import TextIO
 
 _BATCH_S = 0.02
+_OVERDUE_S = 1.0
 _MOST_WAITING = 10_000
-# Several processes may share the stream: what is written at once stays whole up to this (POSIX, PIPE_BUF); and a stream
-# that can be written to has room for so much (Linux, pipe(7)).
+# Several processes may share the stream: what is written at once stays whole up to this (POSIX, PIPE_BUF); and a pipe
+# that can be written to has room for so much (Linux, pipe(7)). A terminal may not.
 _PIECE_BYTES = 4096
 
 
@@ -23,6 +25,9 @@ class LineWriter:
     loop has it written there as long as the stream takes it: a thread that asked for the interpreter lock fifty times a
     second cost a busy loop a quarter of its pace. What the stream does not take, and what waits elsewhere, a thread
     writes.
+
+    Nobody waits for the lock in order to write: what the garbage collector ends may log at any moment, also in the
+    midst of writing. Who holds the lock looks again for what has come meanwhile.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -31,15 +36,19 @@ class LineWriter:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._is_awake = False
+        self._due_at = 0.0  # seconds of the monotonic clock: later, who was to write does not
         self._thread: threading.Thread | None = None
         self._room = _Room.of(stream)
         atexit.register(self.flush)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin_anew)
 
     def write(self, text: str) -> None:
-        """Write *text* now, and before it all that waits."""
-        with self._lock:
-            self._write_waiting()
-            self._put(text)
+        """Write *text* now, and before it all that waits; whoever is writing at this moment does it."""
+        self._lines.append(text)
+        self._drain()
+        if len(self._lines) > _MOST_WAITING:
+            self.flush()
 
     def write_soon(self, line: str | Callable[[], str]) -> None:
         """Write *line* soon; now when too much waits already, so that a stream that is stuck costs no memory.
@@ -47,9 +56,14 @@ class LineWriter:
         What makes a line is called then: of many in a row each costs half of what it costs between other things.
         """
         self._lines.append(line)
+        now = time.monotonic()
         if not self._is_awake:
             self._is_awake = True
+            self._due_at = now + _OVERDUE_S
             self._wake_up()
+        elif now > self._due_at:  # its event loop has ended, or is held up
+            self._due_at = now + _OVERDUE_S
+            self._wake_thread()
         if len(self._lines) > _MOST_WAITING:
             self.flush()
 
@@ -60,6 +74,20 @@ class LineWriter:
                 self._write_waiting()
             finally:
                 self._lock.release()
+            self._drain()
+
+    def _drain(self) -> None:
+        while self._lines and self._lock.acquire(blocking=False):
+            try:
+                self._write_waiting()
+            finally:
+                self._lock.release()
+
+    def _begin_anew(self) -> None:
+        """In a child of this process, which has no other thread; what waits is its parent's."""
+        self._lines.clear()
+        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._thread, self._is_awake = None, False
 
     def _wake_up(self) -> None:
         if self._room is not None:
@@ -74,8 +102,9 @@ class LineWriter:
 
     def _wake_thread(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="hayhooks-log", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="hayhooks-log", daemon=True)
+            thread.start()
+            self._thread = thread
         self._wake.set()
 
     def _flush_here(self, room: "_Room") -> None:
@@ -88,6 +117,7 @@ class LineWriter:
                 self._lock.release()
         if self._lines and not self._is_awake:
             self._is_awake = True
+            self._due_at = time.monotonic() + _OVERDUE_S
             self._wake_thread()
 
     def _work(self) -> None:
@@ -96,8 +126,7 @@ class LineWriter:
             time.sleep(_BATCH_S)
             self._wake.clear()
             self._is_awake = False
-            with self._lock:
-                self._write_waiting()
+            self._drain()
 
     def _write_waiting(self, room: "_Room | None" = None) -> None:
         """Write what waits; as long as there is *room*, when that is given."""
@@ -107,7 +136,10 @@ class LineWriter:
         for _ in range(len(lines)):
             line = lines.popleft()
             if not isinstance(line, str):
-                line = line()
+                try:
+                    line = line()
+                except Exception as error:  # the lines before and after it are to be written all the same
+                    line = f"A line of the log could not be made: {error!r}\n"
             line_bytes = _size(line)
             if piece and size + line_bytes > _PIECE_BYTES:
                 self._put("".join(piece))
@@ -141,6 +173,8 @@ class _Room:
             return None
         poll = select.poll()
         try:
+            if stream.isatty():
+                return None
             poll.register(stream.fileno(), select.POLLOUT)
         except (OSError, ValueError, AttributeError):  # no file of the operating system's
             return None

@@ -14,11 +14,10 @@ from uvicorn.server import ServerState
 
 from hayhooks.core.load import Load
 from hayhooks.server.backlog import Backlog
+from hayhooks.server.heads import Objection, objection, too_large
 from hayhooks.server.joining import Joining
 from hayhooks.server.shedding import refusal, target_of
 
-MAX_HEADERS = 200
-MAX_TARGET_BYTES = 16 * 1024
 # Slower than this, over a whole time-out, is no honest line. Source: Kestrel's MinRequestBodyDataRate.
 MIN_BYTES_PER_S = 240
 _ROUND_S = 1.0
@@ -113,6 +112,7 @@ class Connection(HttpToolsProtocol):
         self._marked = 0  # bytes of the body, or left of the answer, at that time
         self._is_blocked = False  # the reader has been seen not to read, since that time
         self._put_off = 0  # pieces of data that wait for their turn
+        self._joining: Joining | None = None  # of the answer under way
         self._was_asked = False  # whether the run is refused that has just come in one piece: it is not
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -126,6 +126,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end."""
         self._all.discard(self)
+        if self._joining is not None:
+            self._joining.let_go()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -188,7 +190,7 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)  # chunk extensions, trailers
         if self._head_bytes > self._limits.max_header_bytes and not self.transport.is_closing():
             self._stop_app()
-            self._refuse(431, self._too_large(), "too_large")
+            self._refuse(*too_large(self._limits.max_header_bytes))
 
     def shutdown(self) -> None:
         """Close, at once or after the answer; whoever asks asks again while something waits to be looked at."""
@@ -196,7 +198,9 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
     def handle_websocket_upgrade(self) -> None:
-        """Leave the connection to another protocol."""
+        """Leave the connection to another protocol, unless the request has been refused."""
+        if self.transport.is_closing():
+            return
         self._all.discard(self)
         super().handle_websocket_upgrade()
 
@@ -222,16 +226,14 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._since = self._all.now
         self._body_bytes = self._marked = 0
-        if len(self.headers) > MAX_HEADERS:
-            self._answer_instead(431, f"More than {MAX_HEADERS} header fields.")
-        elif len(self.url) > MAX_TARGET_BYTES:
-            self._answer_instead(414, f"The address is longer than {MAX_TARGET_BYTES} bytes.")
-        elif self._head_bytes > self._limits.max_header_bytes:  # of head and body perhaps: count
-            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > self._limits.max_header_bytes:
-                self._answer_instead(431, self._too_large())
-        elif doubt := self._doubt():
-            self._answer_instead(400, doubt, "invalid")
+        found = objection(
+            self.url, self.headers, self.parser.get_http_version(), self._head_bytes, self._limits.max_header_bytes
+        )
+        if found is not None:
+            if self.parser.should_upgrade() and self._should_upgrade():
+                self._refuse(*found)
+                return
+            self._answer_instead(found)
         self._head_bytes = 0
         if not self._was_asked and self._is_shedding and self._shed():
             return
@@ -241,20 +243,8 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         if cycle.scope["method"] != "HEAD":  # after whose head nothing is written
-            Joining(cycle)
+            self._joining = Joining(cycle)
         super()._start_asgi_task(cycle, app)
-
-    def _doubt(self) -> str | None:
-        """What the parser lets pass and a proxy in front may have read otherwise: RFC 9112, 3.2 and 6.1."""
-        names = [name for name, _ in self.headers]
-        version = self.parser.get_http_version()
-        if names.count(b"host") != 1 and (version != "1.0" or b"host" in names):
-            return "A request of HTTP/1.1 has exactly one Host header field."
-        if b"transfer-encoding" in names:
-            codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-            if codings != [b"chunked"] or version == "1.0":
-                return "Transfer-Encoding can only be chunked, in a request of HTTP/1.1."
-        return None
 
     def _shed_whole(self, data: bytes) -> bool:
         """Do what ``_shed`` does for a request that has come in one piece, at half the cost: without the parser."""
@@ -383,7 +373,8 @@ class Connection(HttpToolsProtocol):
             )
         self.transport.close()
 
-    def _answer_instead(self, status: int, detail: str, kind: str = "too_large") -> None:
+    def _answer_instead(self, found: Objection) -> None:
+        status, detail, kind = found
         body = _body(detail, kind)
 
         async def refusal(scope: Scope, receive: Receive, send: Send) -> None:
@@ -394,9 +385,6 @@ class Connection(HttpToolsProtocol):
             await send({"type": "http.response.body", "body": body})
 
         self.app = refusal  # the connection is closed after it
-
-    def _too_large(self) -> str:
-        return f"The request's head is larger than {self._limits.max_header_bytes} bytes."
 
 
 def _body(detail: str, kind: str) -> bytes:

@@ -30,7 +30,7 @@ class Joining:
         """Keep a head, or send it with what follows."""
         if self._head is None and self._cycle.response_started:
             self._head = data
-            asyncio.get_running_loop().call_soon(self._leave)
+            asyncio.get_running_loop().call_soon(self._go_on)
         elif self._head is None or len(data) > _MOST_JOINED:  # 100 Continue, or a long body
             self._leave()
             self._transport.write(data)
@@ -43,11 +43,19 @@ class Joining:
         self._leave()
         self._transport.close()
 
+    def let_go(self) -> None:
+        """Stand there no longer: the caller has left."""
+        if self._cycle.transport is self:  # type: ignore[comparison-overlap]
+            self._cycle.transport = self._transport
+
+    def _go_on(self) -> None:
+        if not self._transport.is_closing():
+            self._leave()
+
     def _leave(self) -> None:
         """Send what there is; once that is an answer's, it goes on without this."""
         head = self._head
         if head and self._cycle.transport is self:  # type: ignore[comparison-overlap]
             self._cycle.transport = self._transport
             self._head = b""
-            if not self._transport.is_closing():
-                self._transport.write(head)
+            self._transport.write(head)
