@@ -331,14 +331,23 @@ def test_files_go_to_the_parameter_that_takes_them_or_is_named(
 
 @pytest.mark.parametrize(
     "options",
-    [["-p", "q"], ["-p", "q=1", "-p", "q=2"], ["-p", "filters={"], ["-p", "q=@gone"], ["-f", "gone"], ["-s", "--json"]],
+    [["-p", "q"], ["-p", "q=1", "-p", "q=2"], ["-p", "filters={"], ["-p", "q=@gone"], ["-f", "gone"], ["-d", "gone"]],
     ids=" ".join,
 )
-def test_options_that_cannot_be_read_are_usage_errors(
-    server: ContractServer, hayhooks: Hayhooks, options: list[str]
-) -> None:
-    assert hayhooks("pipeline", "run", "echo", *options).exit_code == 2
+def test_values_that_cannot_be_read_are_errors(server: ContractServer, hayhooks: Hayhooks, options: list[str]) -> None:
+    assert hayhooks("pipeline", "run", "echo", *options).exit_code == 1
     assert all(request.path != "/echo/run" for request in server.requests)
+
+
+def test_what_is_not_there_cannot_be_deployed(hayhooks: Hayhooks) -> None:
+    for command in ("deploy-files", "deploy-yaml"):
+        answer = hayhooks("pipeline", command, "gone")
+        assert answer.exit_code == 1
+        assert "gone" in answer.stderr
+
+
+def test_options_that_exclude_each_other_are_usage_errors(hayhooks: Hayhooks) -> None:
+    assert hayhooks("pipeline", "run", "echo", "-s", "--json").exit_code == 2
 
 
 def test_an_answer_is_printed_for_people_or_as_json(hayhooks: Hayhooks) -> None:

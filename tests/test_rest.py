@@ -775,7 +775,7 @@ def test_a_preflight_is_answered(http: httpx.Client) -> None:
     [
         "/nope/run",
         "/nothing/runn",
-        "/nothing/run/",
+        "/nothing/run//",
         "/nothing",
         "/nothing/",
         "//nothing/run",

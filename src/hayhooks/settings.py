@@ -43,6 +43,10 @@ class AppSettings(BaseSettings):
         env_prefix="HAYHOOKS_", env_file_encoding="utf-8", extra="ignore", populate_by_name=True
     )
 
+    def __init__(self, **given: Any) -> None:
+        given.setdefault("_env_file", find_dotenv(usecwd=True) or None)
+        super().__init__(**given)
+
     host: str = Field(
         default="localhost", description="Address to listen on, and where client commands find the server."
     )

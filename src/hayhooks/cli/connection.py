@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -29,6 +29,14 @@ class CommandFailed(click.ClickException):
         click.echo(f"{click.style('Error:', fg='red', bold=True)} {self.message}", file=file, err=file is None)
         if self.hint:
             click.echo(self.hint, file=file, err=file is None)
+
+
+class ExistingPath(click.Path):
+    """A path that must be there: when it is not, the command has failed, however rightly it was written."""
+
+    def fail(self, message: str, param: click.Parameter | None = None, ctx: click.Context | None = None) -> NoReturn:
+        """Raise CommandFailed."""
+        raise CommandFailed(message)
 
 
 def connection_options(command: F) -> F:

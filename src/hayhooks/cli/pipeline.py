@@ -8,6 +8,7 @@ from hayhooks.cli.canary import abort, canary, canary_options, check_canary_opti
 from hayhooks.cli.changes import print_deployed, print_tried
 from hayhooks.cli.connection import (
     CommandFailed,
+    ExistingPath,
     complete_names,
     connection_options,
     environment_of_command,
@@ -21,7 +22,7 @@ from hayhooks.cli.progress import waiting
 dry_run_option = click.option(
     "--dry-run", is_flag=True, help="Build it and say what it would change for callers; change nothing."
 )
-yaml_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+yaml_file = click.argument("file", type=ExistingPath(exists=True, dir_okay=False, path_type=Path))
 
 
 @click.group(short_help="Deploy, roll back, undeploy and run pipelines.")
@@ -31,7 +32,7 @@ def pipeline() -> None:
 
 
 @pipeline.command("deploy-files", short_help="Deploy a directory with a pipeline_wrapper.py.")
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("directory", type=ExistingPath(exists=True, file_okay=False, path_type=Path))
 @click.option("--name", "-n", help="Name of the deployment. [default: the directory's]")
 @click.option("--overwrite", "-o", is_flag=True, help="Replace a deployment of that name.")
 @click.option("--skip-saving-files", "-s", is_flag=True, help="Serve it until the server stops, without keeping it.")

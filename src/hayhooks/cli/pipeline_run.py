@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from hayhooks.cli.connection import CommandFailed, complete_names, connection_options, server_client
+from hayhooks.cli.connection import CommandFailed, ExistingPath, complete_names, connection_options, server_client
 from hayhooks.cli.progress import waiting
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ DEFAULT_UPLOAD_PARAM = "files"
     "-d",
     "directories",
     multiple=True,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=ExistingPath(exists=True, file_okay=False, path_type=Path),
     help="Directory whose files are sent. Repeatable.",
 )
 @click.option(
@@ -82,7 +82,7 @@ def run(
         try:
             values = param_values(params, schema)
         except InvalidParam as error:
-            raise click.BadParameter(str(error), param_hint="--param") from error
+            raise CommandFailed(f"--param: {error}") from error
         uploads = _uploads(files, directories, upload_params(schema))
         if stream:
             answer = client.call(name, values, uploads)
@@ -183,7 +183,7 @@ def _upload(param: str, path: Path, name: str | None = None) -> "Upload":
     from hayhooks.client import Upload
 
     if not path.is_file():
-        raise click.BadParameter(f"{path} is not a file.", param_hint="--file")
+        raise CommandFailed(f"--file: {path} is not a file.")
     kind, encoding = mimetypes.guess_type(path.name)
     return Upload(param, name or path.name, path, kind if kind and not encoding else "application/octet-stream")
 

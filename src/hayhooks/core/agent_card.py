@@ -63,10 +63,10 @@ def read_agent_facts(given: Any) -> AgentFacts:
         return AgentFacts()
     if not isinstance(given, Mapping):
         raise ValueError(f"must be a dict or None, not {type(given).__name__}.")
-    facts = {**given}
+    facts = _said(given)
     for key in ("skills", "extended_skills", "extendedSkills"):
         if isinstance(facts.get(key), (list, tuple)):
-            facts[key] = [_with_id(skill) for skill in facts[key]]
+            facts[key] = [_with_id(_said(skill)) for skill in facts[key]]
     try:
         return AgentFacts.model_validate(facts)
     except ValidationError as error:
@@ -79,6 +79,16 @@ def unknown_fields(given: Any) -> list[str]:
     """Keys of an ``a2a_card`` that mean nothing here: a slip of the pen perhaps."""
     known = {name for field in AgentFacts.model_fields for name in (field, to_camel(field))}
     return [str(key) for key in given if key not in known] if isinstance(given, Mapping) else []
+
+
+def _said(given: Any) -> Any:
+    """*given* without what is empty or None, which says nothing; a version may be a number."""
+    if not isinstance(given, Mapping):
+        return given
+    said = {key: value for key, value in given.items() if value is not None and value != ""}
+    if isinstance(said.get("version"), (int, float)) and not isinstance(said["version"], bool):
+        said["version"] = str(said["version"])
+    return said
 
 
 def _with_id(skill: Any) -> Any:

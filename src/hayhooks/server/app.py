@@ -194,9 +194,13 @@ class HayhooksApp(FastAPI):
 
     async def _answer_nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Say that nothing answers, and of a deployment that it is there only to those who may know it."""
+        if self.runtime is None:
+            detail = "The application's lifespan has not run. In a test, use `with TestClient(app) as client:`."
+            await send_json(send, 503, {"detail": detail, "kind": "unavailable"})
+            return
         path = scope["path"]
         name = scope.get("deployment", "")
-        if not name or self.runtime is None or self.runtime.may(name, caller_of(scope), "read"):
+        if not name or self.runtime.may(name, caller_of(scope), "read"):
             await send_json(send, 404, {"detail": f"Nothing answers at {path[:120]!r}.", "kind": "not_found"})
         else:
             await _REFUSE(self.runtime.refusal(name[:80], caller_of(scope)), scope, send)

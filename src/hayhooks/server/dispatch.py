@@ -89,6 +89,8 @@ class Dispatch:
         if door is None and first:
             # Whether there is such a deployment is for what answers to say, in its protocol's words.
             door = self.verbs.get(verb)
+            if door is None and verb.endswith("/"):
+                door = self.verbs.get(verb[:-1]) if len(verb) > 1 else None
             if door is not None and door.suits is not None and not door.suits(self._live().get(first)):
                 door = None
             scope["deployment"] = first

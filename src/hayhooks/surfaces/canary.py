@@ -17,9 +17,7 @@ from hayhooks.core.trial import Trial
 from hayhooks.surfaces._canary import ErrorPercent, Percent, Runs, outcome_object
 from hayhooks.surfaces._http import (
     HTTPOptions,
-    MethodNotAllowed,
     caller_of,
-    error_body,
     header,
     read_body,
     require,
@@ -28,6 +26,7 @@ from hayhooks.surfaces._http import (
     route_path,
     send_json,
 )
+from hayhooks.surfaces._rest_errors import rest_errors_answered
 
 PREFIX = "canary"
 
@@ -86,14 +85,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[ASGIApp
         trial, last = await canaries.look(name)
         await send_json(send, 200, canary_object(name, trial, last))
 
-    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await api(scope, receive, send)
-        except (HayhooksError, MethodNotAllowed) as error:
-            status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
-            await send_json(send, status, body, headers)
-
-    yield answered
+    yield rest_errors_answered(api, options)
 
 
 class UnknownPath(HayhooksError):

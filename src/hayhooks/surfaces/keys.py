@@ -11,14 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from typing_extensions import TypedDict
 
 from hayhooks.core.aio import in_thread
-from hayhooks.core.errors import HayhooksError, InvalidRequest, KeyNotFound
+from hayhooks.core.errors import InvalidRequest, KeyNotFound
 from hayhooks.core.keys import APIKey, KeyStore, check_gift, new_key
 from hayhooks.core.principal import Principal
 from hayhooks.surfaces._http import (
     HTTPOptions,
-    MethodNotAllowed,
     caller_of,
-    error_body,
     header,
     read_body,
     require,
@@ -26,6 +24,7 @@ from hayhooks.surfaces._http import (
     route_path,
     send_json,
 )
+from hayhooks.surfaces._rest_errors import rest_errors_answered
 
 PREFIX = "keys"
 
@@ -87,21 +86,17 @@ async def serve(keys: KeyStore, options: HTTPOptions, tell: Told) -> AsyncIterat
         await send_json(send, 200, key.described(now_s), (_NO_STORE,))
 
     async def answered(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            _, slash, key_id = route_path(scope)[1:].partition("/")
-            if key_id:
-                await revoke(scope, receive, send, unquote(key_id))
-            elif slash:
-                raise KeyNotFound("")
-            elif scope["method"] == "POST":
-                await create(scope, receive, send)
-            else:
-                await list_keys(scope, receive, send)
-        except (HayhooksError, MethodNotAllowed) as error:
-            status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
-            await send_json(send, status, body, headers)
+        _, slash, key_id = route_path(scope)[1:].partition("/")
+        if key_id:
+            await revoke(scope, receive, send, unquote(key_id))
+        elif slash:
+            raise KeyNotFound("")
+        elif scope["method"] == "POST":
+            await create(scope, receive, send)
+        else:
+            await list_keys(scope, receive, send)
 
-    yield {PREFIX: answered}
+    yield {PREFIX: rest_errors_answered(answered, options)}
 
 
 def _expiry(wanted: CreateKey, now_s: float) -> float | None:

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from loguru import logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hayhooks.core.deployment import Call
@@ -20,17 +19,16 @@ from hayhooks.surfaces._http import (
     HTTPOptions,
     caller_of,
     error_body,
-    errors_answered,
     header,
     read_body,
     request_id_header,
     require,
     require_json,
     send_bytes,
-    send_json,
     trace_of,
 )
 from hayhooks.surfaces._leaving import cancel_on_disconnect
+from hayhooks.surfaces._rest_errors import rest_errors_answered
 from hayhooks.surfaces._session import session_of
 from hayhooks.surfaces._streams import StreamSender
 
@@ -98,11 +96,7 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
             assert isinstance(reply, Result)
             await send_bytes(send, 200, reply.json, JSON, (request_id_header(run),))
 
-    async def fail(error: BaseException, send: Send) -> None:
-        status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
-        await send_json(send, status, body, headers)
-
-    yield {"run": errors_answered(run_api, fail, _log), "": errors_answered(legacy, fail, _log)}
+    yield {"run": rest_errors_answered(run_api, options), "": rest_errors_answered(legacy, options)}
 
 
 async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options: HTTPOptions) -> None:
@@ -198,10 +192,6 @@ def _payload(event: Event) -> bytes:
         return event.text.encode("utf-8", "replace")
     # Events for the person who watches have no place between the words; clients rely on that.
     return event.json if isinstance(event, Data) else b""
-
-
-def _log(what: str, error: BaseException) -> None:
-    logger.opt(exception=error).error("{}", what)
 
 
 def _json_object(body: bytes) -> dict[str, object]:

@@ -68,7 +68,8 @@ def read_spec(source: str) -> PipelineSpec:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise InvalidYAML(f"Not valid YAML: {error.problem or error}{where}") from None
-    except (yaml.YAMLError, TypeError) as error:  # Haystack makes a tag that asks for an object a TypeError
+    # Haystack makes a tag that asks for an object a TypeError; a day that no month has is a ValueError.
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
         raise InvalidYAML(f"Not valid YAML: {error.__cause__ or error}") from None
     if not isinstance(document, dict) or not isinstance(document.get("components"), dict):
         raise InvalidYAML("Not a pipeline: a pipeline YAML is a mapping with the key 'components'.")

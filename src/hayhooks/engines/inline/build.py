@@ -172,22 +172,28 @@ def _hooks(wrapper: BasePipelineWrapper) -> tuple[dict[str, Hook], dict[str, Ent
     hooks: dict[str, Hook] = {}
     entries: dict[str, Entry] = {}
     for name in HOOKS:
-        call = _override(wrapper, name + "_async") or _override(wrapper, name)
+        in_loop = _override(wrapper, name + "_async")
+        call = in_loop or _override(wrapper, name)
         if call is None:
             continue
         is_yaml = isinstance(wrapper, YAMLPipelineWrapper) and _is_from(call, YAMLPipelineWrapper)
+        is_request = name == "run_api"
         try:
-            signature = wrapper.run_api_signature if is_yaml and name == "run_api" else signature_of(call)  # type: ignore[attr-defined]
+            signature = (
+                wrapper.run_api_signature  # type: ignore[attr-defined]
+                if is_yaml and is_request
+                else signature_of(call, is_request=is_request)
+            )
             # Not getdoc(), which gives a hook without a docstring the base class's.
             docstring = wrapper.description if is_yaml else inspect.cleandoc(call.__doc__ or "")  # type: ignore[attr-defined]
-            arguments = read_arguments(signature, docstring, "RunRequest")
+            arguments = read_arguments(signature, docstring, "RunRequest", is_request=is_request)
         except TypeError as error:
             raise BuildFailed(f"{call.__name__}(): {error}") from error
-        result = ResultModel(signature.return_annotation if name == "run_api" else Any)
+        result = ResultModel(signature.return_annotation if is_request else Any)
         if name == "run_open_webui_task":
             call = _never_none(call)
         answer = None if name in _CHAT_HOOKS else VectorsModel() if name == "run_embedding" else result
-        hooks[name] = Hook(call, arguments, answer)
+        hooks[name] = Hook(call, arguments, answer, returns_awaitable=in_loop is not None)
         entries[name] = Entry(
             name=name,
             description=docstring or "",

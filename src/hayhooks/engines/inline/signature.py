@@ -5,8 +5,10 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Annotated, Any, NotRequired, Required, Union, Unpack, get_args, get_origin
 
 import docstring_parser
@@ -136,8 +138,12 @@ class Arguments:
                 raise as_json from None
 
 
-def read_arguments(signature: inspect.Signature, docstring: str | None, title: str) -> Arguments:
+def read_arguments(
+    signature: inspect.Signature, docstring: str | None, title: str, *, is_request: bool = True
+) -> Arguments:
     """The arguments of a hook with this signature.
+
+    With *is_request* False, as for hooks whose arguments the server makes, their types do not matter.
 
     Raises:
         TypeError: When a parameter cannot be part of a request; the message names it.
@@ -163,6 +169,8 @@ def read_arguments(signature: inspect.Signature, docstring: str | None, title: s
         if _takes_headers(name, annotation):
             wants_headers = True
             continue
+        if not is_request:
+            annotation = Any
         default = parameter.default
         is_required = default.is_required() if isinstance(default, FieldInfo) else default in (parameter.empty, ...)
         several = _upload_kind(annotation)
@@ -218,24 +226,46 @@ class _RequestSchema(GenerateJsonSchema):
         return _repeatable(super().frozenset_schema(schema))
 
 
-def signature_of(hook: Callable[..., Any]) -> inspect.Signature:
+def signature_of(hook: Callable[..., Any], *, is_request: bool = True) -> inspect.Signature:
     """The hook's signature with its annotations evaluated.
 
+    What names something that is only there for type checkers says nothing: what the hook returns, and with *is_request*
+    False, as for hooks whose arguments the server makes, its parameters too.
+
     Raises:
-        TypeError: When an annotation names something that does not exist.
+        TypeError: When an annotation of a request's field names something that does not exist.
     """
     signature = inspect.signature(hook)
+    function = inspect.unwrap(hook)
     try:
         # Names inside other annotations too, as in list["Node"].
-        hints = typing.get_type_hints(inspect.unwrap(hook), include_extras=True)
+        hints = typing.get_type_hints(function, include_extras=True)
     except (NameError, AttributeError, SyntaxError) as error:
-        raise TypeError(f"an annotation cannot be evaluated: {error}") from error
+        hints = _hints_that_hold(function)
+        if is_request and any(name not in hints and name != "return" for name in function.__annotations__):
+            raise TypeError(f"an annotation cannot be evaluated: {error}") from error
     except TypeError:  # no function: an object that can be called
         return inspect.signature(hook, eval_str=True)
     parameters = [
-        item.replace(annotation=hints.get(name, item.annotation)) for name, item in signature.parameters.items()
+        item.replace(annotation=hints.get(name, _unread(item.annotation)))
+        for name, item in signature.parameters.items()
     ]
-    return signature.replace(parameters=parameters, return_annotation=hints.get("return", signature.return_annotation))
+    returned = hints.get("return", _unread(signature.return_annotation))
+    return signature.replace(parameters=parameters, return_annotation=returned)
+
+
+def _hints_that_hold(function: Any) -> dict[str, Any]:
+    """The annotations that can be evaluated, each by itself."""
+    found: dict[str, Any] = {}
+    for name, annotation in function.__annotations__.items():
+        alone = SimpleNamespace(__annotations__={name: annotation})
+        with suppress(NameError, AttributeError, SyntaxError):
+            found |= typing.get_type_hints(alone, globalns=function.__globals__, include_extras=True)
+    return found
+
+
+def _unread(annotation: Any) -> Any:
+    return inspect.Parameter.empty if isinstance(annotation, str) else annotation
 
 
 def _repeatable(array: dict[str, Any]) -> dict[str, Any]:
@@ -249,7 +279,14 @@ def _descriptions(signature: inspect.Signature, docstring: str) -> dict[str, str
     # One that says what it is, is read in that style alone.
     is_rest = ":param " in docstring and not _OTHER_STYLES.search(docstring)
     style = docstring_parser.DocstringStyle.REST if is_rest else docstring_parser.DocstringStyle.AUTO
-    return {item.arg_name: item.description for item in docstring_parser.parse(docstring, style).params}
+    try:
+        found = docstring_parser.parse(docstring, style)
+    except docstring_parser.ParseError:
+        try:
+            found = docstring_parser.parse(docstring)  # as whatever else it may be
+        except docstring_parser.ParseError:
+            return {}
+    return {item.arg_name: item.description for item in found.params}
 
 
 def _member(annotation: Any, default: Any, description: str | None, is_required: bool) -> Any:

@@ -26,12 +26,13 @@ class Hook:
     call: Callable[..., Any]
     arguments: Arguments
     result: ResultModel | VectorsModel | None  # None for chat: answers are text or chunks, not values
+    returns_awaitable: bool = False  # by its name; a plain function may hand on what another one awaits
 
     @property
     def is_async(self) -> bool:
         """Whether it runs on the event loop."""
         call = inspect.unwrap(self.call)  # a decorator may hide that what it wraps is async
-        return inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
+        return self.returns_awaitable or inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
 
 
 class InlineWorker:

@@ -6,9 +6,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hayhooks.core.errors import HayhooksError
 from hayhooks.core.runtime import Runtime
-from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed, error_body, send_json
+from hayhooks.surfaces._http import HTTPOptions, MethodNotAllowed
+from hayhooks.surfaces._rest_errors import rest_errors_answered
 from hayhooks.surfaces.admin.deploying import Deploying
 from hayhooks.surfaces.admin.status import Status
 from hayhooks.surfaces.admin.versions import RollingBack
@@ -45,12 +45,8 @@ async def serve(
 
 def _method(method: str, handler: ASGIApp, options: HTTPOptions) -> ASGIApp:
     async def answered(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            if scope["method"] != method and not (method == "GET" and scope["method"] == "HEAD"):
-                raise MethodNotAllowed(method)
-            await handler(scope, receive, send)
-        except (HayhooksError, MethodNotAllowed) as error:
-            status, body, headers = error_body(error, show_tracebacks=options.show_tracebacks)
-            await send_json(send, status, body, headers)
+        if scope["method"] != method and not (method == "GET" and scope["method"] == "HEAD"):
+            raise MethodNotAllowed(method)
+        await handler(scope, receive, send)
 
-    return answered
+    return rest_errors_answered(answered, options)

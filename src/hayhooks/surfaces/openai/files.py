@@ -161,7 +161,7 @@ class Files:
         call = Call(
             arguments={
                 "filename": file.filename,
-                "content_type": kind,
+                "content_type": kind or "application/octet-stream",
                 "content": await in_thread(upload.file.read),
                 "purpose": purpose,
             },
@@ -271,7 +271,10 @@ def _expires_after(fields: Mapping[str, str]) -> int | None:
 
 def _media_type(given: str | None) -> str | None:
     """The type that an uploader says, when it is one."""
-    return given if given is not None and _MEDIA_TYPE.fullmatch(given) else None
+    if given is None:
+        return None
+    plain = given if _MEDIA_TYPE.fullmatch(given) else given.partition(";")[0].strip()
+    return plain if _MEDIA_TYPE.fullmatch(plain) else None
 
 
 def _disposition(filename: str) -> bytes:

@@ -75,6 +75,8 @@ async def serve(
 
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope).removeprefix("/v1")
+        if path in ("/chat/completions/", "/models/", "/embeddings/"):
+            path = path[:-1]
         if _is_kept(path):
             check_kept(scope, path == "/files" and scope["method"] == "POST")
         if path == "/chat/completions":
