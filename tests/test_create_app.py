@@ -373,6 +373,20 @@ def test_the_program_of_the_readme_runs_as_it_stands(program: Path) -> None:
         assert httpx.post(f"http://localhost:{port}/more/run", json={}).status_code == 200
 
 
+def test_run_app_logs_as_the_settings_say_and_leaves_alone_what_the_program_has_configured(program: Path) -> None:
+    run = "from hayhooks import create_app, run_app\nrun_app(create_app())\n"
+    own = "import sys\nfrom hayhooks import log\nlog.remove()\nlog.add(sys.stderr, format='OWN {message}')\n"
+    (program / "plain.py").write_text(run)
+    (program / "own.py").write_text(own + run)
+    for file, shown in (("plain.py", '"deployment":"greet"'), ("own.py", "OWN run=")):
+        port = free_port()
+        env = {"HAYHOOKS_PORT": str(port), "HAYHOOKS_LOG_FORMAT": "json"}
+        with running(program, file, env=env) as process:
+            process.wait_for("Uvicorn running on")
+            httpx.post(f"http://localhost:{port}/greet/run", json={})
+            process.wait_for(shown)
+
+
 @pytest.mark.parametrize("given_by", ["the setting", "uvicorn"])
 def test_a_root_path_is_where_links_point_and_where_a_proxy_leaves_or_strips_it(program: Path, given_by: str) -> None:
     port = free_port()

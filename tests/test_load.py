@@ -249,6 +249,44 @@ async def test_what_is_shed_follows_what_can_be_done() -> None:
     assert all(_tries(load, "a") for _ in range(100))
 
 
+async def test_long_streams_are_no_flood_and_a_flood_beside_them_is_one() -> None:
+    load = Load(LoadLimits(max_delay_s=0.02))
+    load.connections = 500
+    looks: list[None] = []
+
+    def delay_s() -> float:
+        looks.append(None)
+        return 1.0
+
+    load.delay_s = delay_s
+    for _ in range(200):
+        load.enter("chat")
+        load.enter_stream()
+    await _until(lambda: len(looks) > 5)
+    assert not load.is_shedding
+    for _ in range(100):
+        load.enter("calls")
+    await _until(lambda: load.is_shedding)
+
+
+async def test_what_is_about_to_end_is_no_flood() -> None:
+    load = Load(LoadLimits(max_delay_s=0.02))
+    load.connections = 500
+    looks: list[None] = []
+
+    def delay_s() -> float:
+        looks.append(None)
+        for _ in range(10):
+            load.leave()
+        return 1.0 if len(looks) > 30 else 0.0  # what has begun is long ago
+
+    for _ in range(1000):
+        load.enter("calls")
+    load.delay_s = delay_s
+    await _until(lambda: len(looks) > 40)
+    assert not load.is_shedding
+
+
 async def test_of_many_requests_that_are_read_at_once_only_as_many_are_let_in_as_can_run() -> None:
     load = Load(LoadLimits(max_delay_s=0.02))
     load.connections = 100

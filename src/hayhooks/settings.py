@@ -387,7 +387,7 @@ def load(**given: Any) -> AppSettings:
     chosen = {name: value for name, value in given.items() if value is not None}
     env_file = find_dotenv(usecwd=True) or None
     try:
-        return AppSettings(_env_file=env_file, **chosen)  # type: ignore[call-arg]
+        return AppSettings(_env_file=env_file, **chosen)
     except ValidationError as error:
         lines = [_fault(found) for found in error.errors(include_url=False)]
         raise InvalidSettings("; ".join(lines)) from None

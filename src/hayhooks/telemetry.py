@@ -30,13 +30,20 @@ _INFO = 20
 _writer: LineWriter | None = None  # of this process's standard error, once logging is configured
 
 
-def configure_logging(settings: AppSettings) -> None:
+def configure_logging(settings: AppSettings, *, is_own_process: bool = True) -> None:
     """Log to standard error, at the level and in the format that the settings ask for.
 
-    Warnings of libraries that use the standard library's logging, and were told nothing else, go the same way.
+    Warnings of libraries that use the standard library's logging, and were told nothing else, go the same way. Where
+    *is_own_process* is False, somebody may have configured loguru before: then that stays.
     """
     global _writer
-    log.remove()
+    if is_own_process:
+        log.remove()
+    else:
+        try:
+            log.remove(0)  # its default
+        except ValueError:
+            return
     writer = _writer = LineWriter(sys.stderr)
     # diagnose would print the values of variables: bodies and keys among them. backtrace would print our own frames.
     options: dict[str, Any] = {"level": settings.log_level, "diagnose": False, "backtrace": False}

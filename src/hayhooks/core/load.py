@@ -12,6 +12,8 @@ _FEW = 64  # callers, with whom a server is busy and not overloaded
 _CALM_LOOKS = 20
 _AIM = 0.2  # of the delay that is allowed: what is aimed at from the time on when it was exceeded
 _MOST_WAIT = 2 * _AIM  # of it: for a thread, meanwhile
+_LONG_S = 5.0  # that streams last at the pace at which they end
+_FALLING = 0.5  # runs that begin, of those that end
 _LESS, _MORE = 0.95, 1.05  # how the rate follows in the time of a look
 _LEAST_RATE = 10.0  # runs per second
 _MOST_SHARES = 1000
@@ -37,6 +39,8 @@ class Load:
     with the delay; what waited for longer than the aim before it was looked at, or twice as long for a thread, is
     refused in any case. Who asks for less than an equal share of the rate is admitted all the same: one deployment's
     flood is not paid for by the others.
+
+    Long streams are no flood: hundreds that begin at once are slow, and all are served. Nor is what is about to end.
     """
 
     def __init__(self, limits: LoadLimits | None = None) -> None:
@@ -55,7 +59,7 @@ class Load:
         self._refused = 0  # since the last look
         self._is_behind = self._is_favoured = False
         self._calm = 0  # looks in a row
-        self._ending_rate = 0.0  # runs per second, of late
+        self._beginning_rate = self._ending_rate = 0.0  # runs per second, of late
         self._rate = 0.0  # admitted per second, while shedding
         self._tokens = 0.0
         self._tickets = 0  # runs that were admitted before they were read, and have not begun
@@ -150,14 +154,17 @@ class Load:
         late_s = passed_s - _LOOK_S
         delay_s = max(late_s, self.delay_s(), self.backlog_s())
         looks = max(1.0, passed_s / _LOOK_S)  # that there would have been on time
-        self._ending_rate += min(1.0, 0.2 * looks) * (self._ended / passed_s - self._ending_rate)
+        weight = min(1.0, 0.2 * looks)
+        self._beginning_rate += weight * (self._begun / passed_s - self._beginning_rate)
+        self._ending_rate += weight * (self._ended / passed_s - self._ending_rate)
         was_behind, self._is_behind = self._is_behind, self.connections >= _FEW and delay_s > self._aim_s
         self._calm = 0 if self._is_behind or self._refused else self._calm + 1
         if self._is_behind:
-            self._favour_loop(True)
+            if self.is_shedding or self._is_flood:
+                self._favour_loop(True)
             if self.is_shedding:
                 self._rate = max(_LEAST_RATE, self._rate * _LESS**looks)
-            elif was_behind and delay_s > self._max_delay_s:  # once may be a stutter
+            elif was_behind and delay_s > self._max_delay_s and self._is_flood:  # once may be a stutter
                 self._begin_shedding(now)
         elif self.is_shedding:
             self._tickets = min(self._tickets, int(self._rate * _LOOK_S))  # some bodies were wrong, some callers left
@@ -170,6 +177,14 @@ class Load:
         self._is_looking = False
         if goes_on:
             self._look_later()
+
+    @property
+    def _is_flood(self) -> bool:
+        """Whether it would help to admit fewer runs."""
+        if self._beginning_rate < _FALLING * self._ending_rate:
+            return False
+        others = self.runs - self.streams
+        return others >= min(_FEW, self.streams) or self.runs <= _LONG_S * self._ending_rate
 
     def _favour_loop(self, is_favoured: bool) -> None:
         self._is_favoured = is_favoured

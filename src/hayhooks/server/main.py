@@ -168,8 +168,12 @@ def announce(settings: AppSettings, sockets: Sequence[socket.socket], serves: Se
 
 
 def run_app(app: ASGIApp, *, host: str | None = None, port: int | None = None) -> None:
-    """Serve *app*, as ``create_app`` gives it, in this process; host and port default to the settings."""
+    """Serve *app*, as ``create_app`` gives it, in this process; host and port default to the settings.
+
+    Logs are as the settings say, unless the program has configured loguru itself.
+    """
     settings = settings_module.settings
+    configure_logging(settings, is_own_process=False)
     config = uvicorn.Config(
         app,
         http=connections(settings, app),

@@ -169,8 +169,6 @@ def read_arguments(
         if _takes_headers(name, annotation):
             wants_headers = True
             continue
-        if not is_request:
-            annotation = Any
         default = parameter.default
         is_required = default.is_required() if isinstance(default, FieldInfo) else default in (parameter.empty, ...)
         several = _upload_kind(annotation)
@@ -180,6 +178,9 @@ def read_arguments(
                 required_files.add(name)
             else:
                 file_defaults[name] = default.get_default() if isinstance(default, FieldInfo) else default
+            continue
+        if not is_request:
+            members[name] = annotations[name] = Any
             continue
         members[name] = _member(annotation, default, descriptions.get(name), is_required)
         annotations[name] = annotation
