@@ -151,8 +151,8 @@ def test_what_cannot_be_deployed_at_all_is_refused(hayhooks: Commands, home: Pat
     assert "letters" in hayhooks("pipeline", "deploy-files", "good", "-n", "a/b", code=1).stderr
     (home / "empty").mkdir()
     assert "no files" in hayhooks("pipeline", "deploy-files", "empty", code=1).stderr
-    assert "does not exist" in hayhooks("pipeline", "deploy-files", "missing", code=2).stderr
-    assert "does not exist" in hayhooks("pipeline", "deploy-yaml", "missing.yml", code=2).stderr
+    assert "does not exist" in hayhooks("pipeline", "deploy-files", "missing", code=1).stderr
+    assert "does not exist" in hayhooks("pipeline", "deploy-yaml", "missing.yml", code=1).stderr
     assert "No deployment named 'nope'" in hayhooks("pipeline", "undeploy", "nope", code=1).stderr
     assert "nope" in hayhooks("pipeline", "run", "nope", code=1).stderr
 
@@ -208,7 +208,7 @@ def test_files_go_to_the_server_and_come_back(hayhooks: Commands, home: Path) ->
     assert (home / "out.bin").read_bytes() == b"\xff\x00ab\r\nd"
     piped = hayhooks("pipeline", "run", "join_files", "--file", "files=a.bin", "--output", "-")
     assert piped.stdout_bytes == b"\xff\x00a"
-    assert "not a file" in hayhooks("pipeline", "run", "join_files", "-f", "nope.bin", code=2).stderr
+    assert "not a file" in hayhooks("pipeline", "run", "join_files", "-f", "nope.bin", code=1).stderr
 
 
 def test_streams_are_printed_and_failures_end_with_code_1(hayhooks: Commands, home: Path) -> None:

@@ -75,7 +75,7 @@ async def serve(
 
     async def api(scope: Scope, receive: Receive, send: Send) -> None:
         path = route_path(scope).removeprefix("/v1")
-        if path in ("/chat/completions/", "/models/", "/embeddings/"):
+        if path in ("/chat/completions/", "/embeddings/"):
             path = path[:-1]
         if _is_kept(path):
             check_kept(scope, path == "/files" and scope["method"] == "POST")
