@@ -160,8 +160,7 @@ class Load:
         was_behind, self._is_behind = self._is_behind, self.connections >= _FEW and delay_s > self._aim_s
         self._calm = 0 if self._is_behind or self._refused else self._calm + 1
         if self._is_behind:
-            if self.is_shedding or self._is_flood:
-                self._favour_loop(True)
+            self._favour_loop(self.is_shedding or self._is_flood)
             if self.is_shedding:
                 self._rate = max(_LEAST_RATE, self._rate * _LESS**looks)
             elif was_behind and delay_s > self._max_delay_s and self._is_flood:  # once may be a stutter
