@@ -256,6 +256,7 @@ async def test_long_streams_are_no_flood_and_a_flood_beside_them_is_one() -> Non
 
     def delay_s() -> float:
         looks.append(None)
+        load.written += 200
         return 1.0
 
     load.delay_s = delay_s
@@ -266,6 +267,17 @@ async def test_long_streams_are_no_flood_and_a_flood_beside_them_is_one() -> Non
     assert not load.is_shedding
     for _ in range(100):
         load.enter("calls")
+    await _until(lambda: load.is_shedding)
+
+
+async def test_streams_that_say_nothing_do_not_hide_a_flood() -> None:
+    load = Load(LoadLimits(max_delay_s=0.02))
+    load.connections = 2000
+    load.delay_s = lambda: 1.0
+    for _ in range(2000):
+        load.enter("idle")
+        load.enter_stream()
+    load.enter("calls")
     await _until(lambda: load.is_shedding)
 
 

@@ -56,6 +56,8 @@ class Load:
         self.streams = 0
         self.is_shedding = False
         self._begun = self._ended = 0  # runs, since the last look
+        self.written = 0  # pieces of streams, since the last look; whoever writes them counts
+        self._speaking = 0  # streams, at the last look
         self._refused = 0  # since the last look
         self._is_behind = self._is_favoured = False
         self._calm = 0  # looks in a row
@@ -155,6 +157,7 @@ class Load:
         delay_s = max(late_s, self.delay_s(), self.backlog_s())
         looks = max(1.0, passed_s / _LOOK_S)  # that there would have been on time
         weight = min(1.0, 0.2 * looks)
+        self._speaking = min(self.streams, self.written)
         self._beginning_rate += weight * (self._begun / passed_s - self._beginning_rate)
         self._ending_rate += weight * (self._ended / passed_s - self._ending_rate)
         was_behind, self._is_behind = self._is_behind, self.connections >= _FEW and delay_s > self._aim_s
@@ -172,7 +175,7 @@ class Load:
             self._favour_loop(False)
             self._end_shedding()
         goes_on = self._begun or self._refused or self.runs or self.is_shedding or self._is_favoured
-        self._begun = self._ended = self._refused = 0
+        self._begun = self._ended = self._refused = self.written = 0
         self._is_looking = False
         if goes_on:
             self._look_later()
@@ -183,7 +186,7 @@ class Load:
         if self._beginning_rate < _FALLING * self._ending_rate:
             return False
         others = self.runs - self.streams
-        return others >= min(_FEW, self.streams) or self.runs <= _LONG_S * self._ending_rate
+        return others >= min(_FEW, self._speaking) or self._speaking <= _LONG_S * self._ending_rate
 
     def _favour_loop(self, is_favoured: bool) -> None:
         self._is_favoured = is_favoured

@@ -61,6 +61,8 @@ class StreamSender:
         if not self.has_begun:
             await self._begin()
         self._last = self._loop.time()
+        if self._load is not None:
+            self._load.written += 1
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
