@@ -44,7 +44,8 @@ class AppSettings(BaseSettings):
     )
 
     def __init__(self, **given: Any) -> None:
-        given.setdefault("_env_file", find_dotenv(usecwd=True) or None)
+        if "_env_file" not in given:
+            given["_env_file"] = find_dotenv(usecwd=True) or None
         super().__init__(**given)
 
     host: str = Field(
