@@ -10,6 +10,7 @@ from typing import Literal
 from hayhooks.core.bundle import Bundle
 from hayhooks.core.deployment import Deployment, Limits
 from hayhooks.core.haystack.boundaries import listen
+from hayhooks.core.haystack.protocols import remember_protocols
 from hayhooks.core.haystack.schema import teach_pydantic
 from hayhooks.engines.inline.build import build
 from hayhooks.engines.loader import collect
@@ -69,6 +70,7 @@ class InlineEngine:
         self._timer: threading.Timer | None = None
         listen()
         teach_pydantic()
+        remember_protocols()
 
     async def start(self) -> None:
         """Make the threads' door to the running event loop."""
