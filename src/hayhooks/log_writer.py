@@ -110,15 +110,19 @@ class LineWriter:
     def _flush_here(self, room: "_Room") -> None:
         """Write what can be written without waiting for anybody; the rest is the thread's."""
         self._is_awake = False  # before reading: what comes in between wakes us once more
+        has_room = False
         if self._lock.acquire(blocking=False):
             try:
-                self._write_waiting(room)
+                has_room = self._write_waiting(room)
             finally:
                 self._lock.release()
         if self._lines and not self._is_awake:
             self._is_awake = True
             self._due_at = time.monotonic() + _OVERDUE_S
-            self._wake_thread()
+            if has_room:  # calls that came meanwhile are not kept waiting for a whole batch
+                asyncio.get_running_loop().call_soon(self._flush_here, room)
+            else:
+                self._wake_thread()
 
     def _work(self) -> None:
         while True:
@@ -128,8 +132,8 @@ class LineWriter:
             self._is_awake = False
             self._drain()
 
-    def _write_waiting(self, room: "_Room | None" = None) -> None:
-        """Write what waits; as long as there is *room*, when that is given."""
+    def _write_waiting(self, room: "_Room | None" = None) -> bool:
+        """Write what waits; with *room* one piece of it, and only if there is some. Whether there was."""
         lines = self._lines
         piece: list[str] = []
         size = 0
@@ -144,13 +148,17 @@ class LineWriter:
             if piece and size + line_bytes > _PIECE_BYTES:
                 self._put("".join(piece))
                 piece, size = [], 0
+                if room is not None:
+                    lines.appendleft(line)
+                    return True
             if not piece and room is not None and (line_bytes > _PIECE_BYTES or not room.is_there()):
                 lines.appendleft(line)
-                return
+                return False
             piece.append(line)
             size += line_bytes
         if piece:
             self._put("".join(piece))
+        return True
 
     def _put(self, text: str) -> None:
         try:
