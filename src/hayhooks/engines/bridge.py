@@ -20,6 +20,7 @@ TASK_HIGH_WATER = 1024
 # Long texts weigh more: of items larger than this few may be ahead, so that a file streamed in pieces stays on disk.
 _LARGE = 16 * 1024
 _LARGE_HIGH_WATER = 16
+_MIXED_HIGH_WATER = 256  # when some of what is fed are, and others are not
 _SIZED = (str, bytes)
 # What is reported where nothing can wait is left out when this many items are ahead: room beyond the producer's own.
 _REPORT_HIGH_WATER = 2 * 1024
@@ -152,6 +153,15 @@ class ThreadBridge:
             raise RunCancelled
 
 
+def _has_large(items: list[Any]) -> bool:
+    try:
+        if max(map(len, items)) <= _LARGE:
+            return False
+    except TypeError:  # some have no length
+        pass
+    return any(type(item) in _SIZED and len(item) > _LARGE for item in items)
+
+
 class TaskBridge:
     """From a producing task to another task of the same loop, in which it is made."""
 
@@ -194,10 +204,12 @@ class TaskBridge:
             if self._waiter is not None:
                 self._wake()
             ahead = len(items)
-            if ahead >= _LARGE_HIGH_WATER:
+            if not ahead % _LARGE_HIGH_WATER:  # all marks are multiples: the way up passes here, and most items do not
                 if ahead >= TASK_HIGH_WATER:
                     await self._has_room(TASK_HIGH_WATER)
-                elif type(item) in _SIZED and len(item) > _LARGE:
+                elif (type(item) in _SIZED and len(item) > _LARGE) or (
+                    not ahead % _MIXED_HIGH_WATER and _has_large(items)
+                ):
                     await self._has_room(_LARGE_HIGH_WATER)
 
     def report(self, item: Any) -> None:

@@ -8,6 +8,8 @@ from msgspec.json import encode
 
 from hayhooks.core.errors import InvalidRequest
 
+_encoder = msgspec.json.Encoder()
+
 
 def invalid(field: str, message: str) -> InvalidRequest:
     """The error that names *field*, a path with dots, of a request's body."""
@@ -36,6 +38,18 @@ def json_bytes(value: Any) -> bytes:
     except (TypeError, ValueError):  # half of a character pair, as some tokenizers make; an object in an event
         text = json.dumps(value, ensure_ascii=False, default=str)
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def json_texts_between(texts: list[str], head: bytes, tail: bytes) -> bytes:
+    """Each of *texts* that is not empty, as JSON between *head* and *tail*."""
+    said = list(filter(None, texts)) if "" in texts else texts
+    if not said:
+        return b""
+    try:
+        lines = _encoder.encode_lines(said)  # one line each: JSON has no line breaks inside of a text
+    except UnicodeEncodeError:
+        return b"".join([head + json_bytes(text) + tail for text in said])
+    return head + lines[:-1].replace(b"\n", tail + head) + tail
 
 
 def json_texts(texts: list[str]) -> list[bytes]:

@@ -13,7 +13,7 @@ from msgspec.json import encode
 from hayhooks.core.events import Chunk, Completion, Data, Event, Result, Texts, ToolCallDelta, Usage, UserEvent
 from hayhooks.surfaces._completions import EMPTY_MESSAGE, chunk_of_completion, completed, first_choice, further_choices
 from hayhooks.surfaces._ending import Ending
-from hayhooks.surfaces._json import json_bytes, json_texts
+from hayhooks.surfaces._json import json_bytes, json_texts_between
 from hayhooks.surfaces.openai.event_form import EventForm
 
 DONE = b"data: [DONE]\n\n"
@@ -130,9 +130,7 @@ class Chunked:
                 if not self._has_role:
                     parts.append(self._role())
                 self._ending.note_text()
-                texts = json_texts(event.texts)
-                if texts:
-                    parts += (head, (tail + head).join(texts), tail)
+                parts.append(json_texts_between(event.texts, head, tail))
             elif type(event) is Chunk:
                 self._chunk(event, parts)
             else:
