@@ -461,6 +461,20 @@ async def test_an_async_stream_that_a_thread_hands_over_after_its_caller_left_st
     pool.threads.close()
 
 
+async def test_an_async_hook_that_is_cancelled_before_it_is_called_has_ended() -> None:
+    pool = Pool()
+
+    async def hook() -> str:
+        return "never"
+
+    invocation = LoopInvocation(hook, {}, context(), None, pool.threads, pool.mailbox)
+    finished: list[bool] = []
+    invocation.on_finished(lambda: finished.append(True))
+    invocation.cancel()
+    assert finished == [True]
+    pool.threads.close()
+
+
 async def test_an_async_stream_handed_over_after_the_reader_of_an_open_stream_left_ends_unread() -> None:
     pool = Pool()
     go_on = threading.Event()

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hayhooks.core.deployment import Call, Deployment, Entry, Limits, Stream
-from hayhooks.core.errors import DeploymentBusy, DeploymentNotFound, EntryNotFound, RunFailed, RunTimeout
+from hayhooks.core.errors import (
+    DeploymentBusy,
+    DeploymentNotFound,
+    EntryNotFound,
+    RunFailed,
+    RunTimeout,
+    ServerStopping,
+)
 from hayhooks.core.events import Result
 from hayhooks.core.load import Load
 from hayhooks.core.registry import Live, Registry
@@ -24,6 +31,11 @@ class HandInvocation:
     is_finished: bool = False
     is_cancelled: bool = False
     callbacks: list[Any] = field(default_factory=list)
+    tell: Any = None
+
+    def begin(self, tell: Any) -> bool:
+        self.tell = tell
+        return True
 
     async def reply(self) -> Result | Stream:
         return await self.answer
@@ -293,6 +305,86 @@ async def test_a_run_gives_lease_and_slot_back_when_it_ends() -> None:
         invocation.answer.set_result(Result(b"1"))
         assert await reply == Result(b"1")
     assert (live.leases, live.running, invocation.is_cancelled) == (0, 0, False)
+
+
+def begun(registry: Registry, stop: Any = None) -> Run | None:
+    grounds = Grounds(registry, lambda name, _caller, session: registry.choose(name, session), Load())
+    run = Run(grounds, "greet", "run_api", Call(), "test", registry.live["greet"])
+    return run if run.begin(stop or list) else None
+
+
+async def test_a_run_without_a_task_takes_and_gives_back_the_same() -> None:
+    registry = Registry()
+    registry.publish(deployment(limits=Limits(max_concurrent_runs=1)))
+    live = registry.live["greet"]
+    run = begun(registry)
+    assert run is not None
+    assert (live.leases, live.running) == (1, 1)
+    assert begun(registry) is None  # it would have to wait
+    heard: list[Any] = []
+    assert run.call(heard.append)
+    invocation = worker_of(live.deployment).invocations[0]
+    invocation.finish()
+    invocation.tell(Result(b"1"), None)
+    assert heard == [Result(b"1")]
+    assert run.leave() is None
+    assert (live.leases, live.running, invocation.is_cancelled) == (0, 0, False)
+
+
+async def test_a_run_without_a_task_that_is_left_early_keeps_lease_and_slot_until_its_code_has_ended() -> None:
+    registry = Registry()
+    registry.publish(deployment())
+    live = registry.live["greet"]
+    run = begun(registry)
+    assert run is not None
+    run.call(lambda _: None)
+    assert isinstance(run.leave(asyncio.CancelledError()), asyncio.CancelledError)
+    invocation = worker_of(live.deployment).invocations[0]
+    assert invocation.is_cancelled
+    assert (live.leases, live.running) == (1, 1)
+    invocation.finish()
+    assert (live.leases, live.running) == (0, 0)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), ValueError("x"), asyncio.CancelledError()])
+async def test_what_is_more_than_a_result_is_the_reply_of_the_run_once_it_is_entered(error: BaseException) -> None:
+    registry = Registry()
+    registry.publish(deployment())
+    live = registry.live["greet"]
+    run = begun(registry)
+    assert run is not None
+    heard: list[Any] = []
+    run.call(heard.append)
+    invocation = worker_of(live.deployment).invocations[0]
+    invocation.finish()
+    invocation.tell(None, error)
+    assert heard == [None]
+    with pytest.raises(RunFailed) as failed:
+        async with run:
+            await run.reply()
+    assert failed.value.__cause__ is error
+    assert (live.leases, live.running) == (0, 0)
+
+
+async def test_runs_that_could_have_to_wait_do_not_begin_without_a_task() -> None:
+    registry = Registry()
+    registry.publish(deployment(limits=Limits(run_timeout_s=60)))
+    assert begun(registry) is None
+    live = registry.live["greet"]
+    assert (live.leases, live.running) == (0, 0)
+
+
+async def test_a_door_that_is_cleared_stops_runs_without_a_task() -> None:
+    registry = Registry()
+    registry.publish(deployment())
+    stopped: list[bool] = []
+    run = begun(registry, lambda: stopped.append(True))
+    assert run is not None
+    registry.door.clear()
+    assert stopped == [True]
+    assert isinstance(run.leave(asyncio.CancelledError()), ServerStopping)
+    registry.door.clear()
+    assert stopped == [True]
 
 
 async def test_a_run_that_is_left_keeps_lease_and_slot_until_its_code_has_ended() -> None:

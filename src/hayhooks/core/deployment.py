@@ -81,6 +81,13 @@ class Invocation(Protocol):
 
     is_finished: bool
 
+    def begin(self, tell: "Callable[[Result | Raw | Stream | None, BaseException | None], None]") -> bool:
+        """Start the call and, on the event loop and later, *tell* its answer or what was raised in its place.
+
+        False: nothing is begun, as it takes a task of the caller's to do that; ``reply`` is to be awaited.
+        After ``cancel`` nothing is told.
+        """
+
     async def reply(self) -> "Result | Raw | Stream":
         """Start the call and return its answer, or the stream of it as soon as the hook has begun one."""
 

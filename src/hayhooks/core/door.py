@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from hayhooks.core.errors import ServerStopping
 
@@ -15,7 +14,7 @@ class Door:
     def __init__(self) -> None:
         self.is_closed = False  # nobody gets in any more; who is inside may finish
         self.is_cleared = False  # who was still inside was told to leave
-        self._inside: dict[object, asyncio.Task[Any] | None] = {}
+        self._inside: dict[object, Callable[[], object]] = {}
         self._watchers: dict[object, Callable[[], None]] = {}
 
     def check(self) -> None:
@@ -39,18 +38,24 @@ class Door:
             self._watchers[token] = tell
         return lambda: self._watchers.pop(token, None) and None
 
-    def enter(self, run: object) -> None:
-        """*run* has begun, in the current task."""
-        self._inside[run] = asyncio.current_task()
+    def enter(self, run: object, stop: Callable[[], object] | None = None) -> None:
+        """*run* has begun; *stop* ends it. Without, it is the current task that is cancelled."""
+        if stop is None:
+            task = asyncio.current_task()
+            if task is None:
+                return
+            stop = task.cancel
+            if self.is_cleared:  # since it began elsewhere
+                stop()
+        self._inside[run] = stop
 
     def leave(self, run: object) -> None:
         """*run* has ended."""
         self._inside.pop(run, None)
 
     def clear(self) -> None:
-        """Close, and cancel the tasks of all runs that are still inside: each ends with ServerStopping."""
+        """Close, and stop all runs that are still inside: each ends with ServerStopping."""
         self.close()
         self.is_cleared = True
-        for task in self._inside.values():
-            if task is not None:
-                task.cancel()
+        for stop in list(self._inside.values()):
+            stop()

@@ -52,6 +52,12 @@ class Live:
         """Runs that wait for a slot."""
         return len(self._waiting)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a slot that nobody waits for, and no more to it than taking it."""
+        limit = self.deployment.limits.max_concurrent_runs
+        return (limit is None or self.running < limit) and not self._stands
+
     async def acquire_slot(self) -> None:
         """Wait for one of the deployment's slots, first come, first served.
 

@@ -20,6 +20,8 @@ from hayhooks.core.principal import Principal
 from hayhooks.core.quotas import Quotas
 from hayhooks.core.registry import Live, Registry
 
+Outcome = tuple[Result | Raw | Stream | None, BaseException | None]  # a reply, or what was raised in its place
+
 _process = os.urandom(4).hex()
 _serial = itertools.count(1)
 
@@ -42,6 +44,9 @@ class Run:
     Entering takes a lease on the live version, or on the *chosen* one while it serves, and waits for a slot; leaving
     stops the user's code when it still runs. Lease and slot are given back when that code has really ended: for a
     thread, that may be later.
+
+    Where nothing has to be waited for, a run needs no task: ``begin``, ``call`` and ``leave`` do the same at once.
+    What they cannot do goes on as above, with a run that has begun.
     """
 
     __slots__ = (
@@ -52,6 +57,7 @@ class Run:
         "_invocation",
         "_live",
         "_name",
+        "_outcome",
         "_timeout",
         "began_s",
         "context",
@@ -71,13 +77,85 @@ class Run:
         self._call = call
         self._counted: Principal | None = None  # the caller whose quota this run uses
         self._invocation: Invocation | None = None
+        self._outcome: Outcome | None = None  # of what was begun without a task
         self._timeout: asyncio.Timeout | None = None
         self.entry_name = entry
         self.via = via
         self.is_streamed = False  # its caller gets the answer as a stream
         self.queued_s: float | None = None  # waited for a slot; None when it never got one
 
+    def begin(self, stop: Callable[[], object]) -> bool:
+        """Enter the *chosen* version at once; False, and nothing has happened, where that may take a while.
+
+        *stop* is called when the server stops and has waited long enough: it has to ``leave``. Raises as entering.
+        """
+        live = self._chosen
+        if live is None or live.is_retired or live.deployment.limits.run_timeout_s is not None or not live.has_room:
+            return False
+        self._take_lease(stop)
+        try:
+            self._grounds.load.enter(self._name)
+        except HayhooksError as error:
+            live.release()
+            self._leave_quota()
+            self._tell(error)
+            raise
+        live.running += 1
+        self.queued_s = 0.0
+        return True
+
+    def call(self, done: Callable[[Result | None], None]) -> bool:
+        """Begin the hook of a run that has begun, and call *done* later, on the event loop, with its answer.
+
+        None is as of ``result``. False: *done* will not be called, ``result`` is to be awaited.
+        """
+
+        def tell(reply: Result | Raw | Stream | None, failure: BaseException | None) -> None:
+            if type(reply) is Result:
+                done(reply)
+            else:
+                self._outcome = (reply, failure)
+                done(None)
+
+        try:
+            return self._invoke().begin(tell)
+        except BaseException as error:  # SystemExit too: validators are the user's code
+            self._outcome = (None, error)
+            return False
+
+    def leave(self, error: BaseException | None = None) -> BaseException | None:
+        """Leave a run that has begun and was not entered; what its caller is to be told."""
+        self._give_back()
+        return self._tell(error)
+
     async def __aenter__(self) -> "Run":
+        grounds = self._grounds
+        if self.queued_s is not None:  # it has begun
+            grounds.registry.door.enter(self)
+            return self
+        self._take_lease()
+        live = self._live
+        is_counted = False
+        try:
+            grounds.load.enter(self._name)
+            is_counted = True
+            limits = live.deployment.limits
+            if limits.run_timeout_s is not None:
+                # Waiting for a slot counts: to the caller it is the same wait.
+                self._timeout = asyncio.timeout(limits.run_timeout_s)
+                await self._timeout.__aenter__()
+            await live.acquire_slot()
+        except BaseException as error:
+            if is_counted:
+                grounds.load.leave()
+            live.release()
+            self._leave_quota()
+            await self._end(error)
+            raise
+        self.queued_s = perf_counter() - self.began_s
+        return self
+
+    def _take_lease(self, stop: Callable[[], object] | None = None) -> None:
         grounds = self._grounds
         caller = self._call.caller
         if caller.limits is not None and grounds.quotas is not None:
@@ -104,26 +182,7 @@ class Run:
             call.session, call.headers, grounds.files, call.caller, call.trace,
         )  # fmt: skip
         self.began_s = perf_counter()
-        grounds.registry.door.enter(self)
-        is_counted = False
-        try:
-            grounds.load.enter(self._name)
-            is_counted = True
-            limits = deployment.limits
-            if limits.run_timeout_s is not None:
-                # Waiting for a slot counts: to the caller it is the same wait.
-                self._timeout = asyncio.timeout(limits.run_timeout_s)
-                await self._timeout.__aenter__()
-            await live.acquire_slot()
-        except BaseException as error:
-            if is_counted:
-                grounds.load.leave()
-            live.release()
-            self._leave_quota()
-            await self._end(error)
-            raise
-        self.queued_s = perf_counter() - self.began_s
-        return self
+        grounds.registry.door.enter(self, stop)
 
     @property
     def live(self) -> Live:
@@ -137,13 +196,18 @@ class Run:
             InvalidRequest: The call does not fit the entry.
             RunFailed: The user's code raised; what it raised is the cause.
         """
-        call, self._call = self._call, Call()  # its body is not needed again, and the run may be long
         try:
-            # Validators are the user's code as well.
-            invocation = self._live.deployment.worker.invoke(self.entry_name, call, self.context)
-            del call
-            self._invocation = invocation
-            return await invocation.reply()
+            if self._outcome is None:
+                # Validators are the user's code as well.
+                return await (self._invocation or self._invoke()).reply()
+            (reply, failure), self._outcome = self._outcome, None
+            if failure is None:
+                assert reply is not None
+                return reply
+            try:
+                raise failure
+            finally:
+                del failure  # it holds this frame
         except HayhooksError:
             raise
         except asyncio.CancelledError as error:
@@ -151,6 +215,19 @@ class Run:
             raise RunFailed(self._name) from error
         except BaseException as error:  # SystemExit too: a hook may not end the server
             raise RunFailed(self._name) from error
+
+    async def result(self) -> Result | None:
+        """As ``reply``; None where it is more than a result: enter the run that has begun, and ask for its reply."""
+        reply = await self.reply()
+        if type(reply) is Result:
+            return reply
+        self._outcome = (reply, None)
+        return None
+
+    def _invoke(self) -> Invocation:
+        call, self._call = self._call, Call()  # its body is not needed again, and the run may be long
+        self._invocation = self._live.deployment.worker.invoke(self.entry_name, call, self.context)
+        return self._invocation
 
     async def batches(self) -> AsyncIterator[list[Event]]:
         """All events of the run in order, several at a time when they come fast; at the end the usage, if known."""
@@ -185,13 +262,17 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._give_back()
+        await self._end(error)
+
+    def _give_back(self) -> None:
+        """Give back what entering took; when the user's code still runs, stop it and wait for its end."""
         invocation = self._invocation
         if invocation is not None and not invocation.is_finished:
             invocation.cancel()
             invocation.on_finished(self._release)
         else:
             self._release()
-        await self._end(error)
 
     def _release(self) -> None:
         self._grounds.load.leave()
@@ -206,23 +287,32 @@ class Run:
 
     async def _end(self, error: BaseException | None) -> None:
         """Tell the listener how it ended; raise what the caller hears in the place of *error*, when that differs."""
-        door, listener = self._grounds.registry.door, self._grounds.on_end
-        door.leave(self)
         told = error
         try:
             if self._timeout is not None:
                 told = await self._leave_timeout(error)
-            if isinstance(told, asyncio.CancelledError) and door.is_cleared:
-                told = ServerStopping()
-            if isinstance(told, HayhooksError):
-                told.request_id = self.context.request_id
+        finally:
+            told = self._tell(told)
+        if told is not error and told is not None:
+            raise told from None
+
+    def _tell(self, error: BaseException | None) -> BaseException | None:
+        """Tell the listener how it ended; what the caller hears."""
+        door, listener = self._grounds.registry.door, self._grounds.on_end
+        door.leave(self)
+        told = error
+        try:
+            if told is not None:
+                if isinstance(told, asyncio.CancelledError) and door.is_cleared:
+                    told = ServerStopping()
+                if isinstance(told, HayhooksError):
+                    told.request_id = self.context.request_id
             if self._live.trial is not None and self.queued_s is not None:
                 self._live.trial.note(self._live, told)
         finally:
             if listener is not None:
                 listener(self, told)
-        if told is not error and told is not None:
-            raise told from None
+        return told
 
     async def _leave_timeout(self, error: BaseException | None) -> BaseException | None:
         """What ended the run, which may have been its time-out."""

@@ -118,6 +118,13 @@ class Runtime:
             raise refusal(caller, "run", name, chosen.deployment, hides=True)
         return chosen
 
+    def only(self, name: str, caller: Principal) -> Live | None:
+        """What ``choose`` gives where there is one version to choose from; None where ``choose`` has a say."""
+        live = self._registry.live.get(name)
+        if live is None or live.trial is not None or self._registry.door.is_closed:
+            return None
+        return live if self._access.allows(caller, "run", live.deployment) else None
+
     def may(self, name: str, caller: Principal, action: Action = "run") -> bool:
         """Whether ``find`` would find it."""
         live = self._registry.live.get(name)

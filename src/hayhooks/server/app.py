@@ -45,6 +45,7 @@ from hayhooks.store.processes import is_gone_worker
 from hayhooks.store.shared import Shared
 from hayhooks.store.shared_store import SharedStore
 from hayhooks.surfaces import health
+from hayhooks.surfaces._direct import Answer, PlainRequest
 from hayhooks.surfaces._http import HTTPOptions, caller_of, refuse, send_bytes, send_json
 from hayhooks.telemetry import log, log_error, run_listener
 
@@ -119,6 +120,21 @@ class HayhooksApp(FastAPI):
             await self.middleware_stack(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
+
+    def begin(self, request: PlainRequest, answer: Answer) -> bool:
+        """Begin to answer *request* at once; False, and nothing has happened, where the app is to be called for it.
+
+        Whatever stands around our dispatch, or looks at every request, is never passed by.
+        """
+        if self._dispatch is None or self.middleware_stack is not self._dispatch:
+            return False
+        if self._is_traced or "opentelemetry.sdk" in sys.modules:
+            return False
+        request.scope["app"] = self
+        root_path = self.hayhooks_settings.root_path
+        if root_path and not request.scope.get("root_path"):
+            request.scope["root_path"] = root_path
+        return self._dispatch.begin(request, answer)
 
     def build_middleware_stack(self) -> ASGIApp:
         """The user's middleware around our dispatch; what FastAPI's own routes need lies inside, for them alone."""

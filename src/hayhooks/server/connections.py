@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -14,16 +15,19 @@ from uvicorn.server import ServerState
 
 from hayhooks.core.load import Load
 from hayhooks.server.backlog import Backlog
-from hayhooks.server.heads import Objection, objection, too_large
+from hayhooks.server.direct import DirectCycle, plain_fields
+from hayhooks.server.heads import MAX_TARGET_BYTES, Objection, objection, too_large
 from hayhooks.server.joining import Joining
 from hayhooks.server.shedding import refusal, target_of
+from hayhooks.surfaces._direct import Begin, PlainRequest
 
 # Slower than this, over a whole time-out, is no honest line. Source: Kestrel's MinRequestBodyDataRate.
 MIN_BYTES_PER_S = 240
 _ROUND_S = 1.0
+_SLASH = ord("/")
+_MOST_AWAITED = 4 * 1024  # bytes of a body that has not come with its head, while the app has not been called
 _MOST_PUT_OFF = 4  # pieces of one connection
 _LINGER_S = 30.0  # for which what still comes of a body that is answered already is read and dropped
-_IDLE_S = 5.0  # beyond the keep-alive time-out, whose timer any byte stops
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,14 @@ class ConnectionLimits:
 class Connections:
     """Makes the connections of one server and looks at all of them once a second; to be given to uvicorn as *http*.
 
-    One timer serves all: what a request costs more is a few assignments.
+    One timer serves all: what a request costs more is a few assignments. What *begin* can answer at once is not handed
+    to the app.
     """
 
-    def __init__(self, limits: ConnectionLimits, load: Load) -> None:
+    def __init__(self, limits: ConnectionLimits, load: Load, begin: Begin | None = None) -> None:
         self.limits = limits
         self.load = load
+        self.begin = begin
         self.backlog = Backlog()
         load.backlog_s = self.backlog.delay_s
         self.now = 0.0  # seconds of the loop's clock when the last round began
@@ -110,10 +116,20 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._body_bytes = 0
         self._marked = 0  # bytes of the body, or left of the answer, at that time
+        self.answered_at: float | None = None  # when the last answer was out
         self._is_blocked = False  # the reader has been seen not to read, since that time
         self._put_off = 0  # pieces of data that wait for their turn
+        self._answering: RequestResponseCycle | None = None  # the one under way; uvicorn's own may wait behind it
         self._joining: Joining | None = None  # of the answer under way
         self._was_asked = False  # whether the run is refused that has just come in one piece: it is not
+        self._answers_directly = (
+            connections.begin is not None
+            and not self.access_log
+            and not self.root_path
+            and self.limit_concurrency is None
+        )
+        self._plain: dict[bytes, bytes] | None = None  # fields of a request that is not the app's yet, and may not be
+        self._whole = b""  # what has come of its body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or refuse when there are too many."""
@@ -129,10 +145,17 @@ class Connection(HttpToolsProtocol):
         if self._joining is not None:
             self._joining.let_go()
         super().connection_lost(exc)
+        answering, self._answering = self._answering, None
+        if answering is not None:
+            answering.disconnected = True
+            answering.message_event.set()
+        if isinstance(answering, DirectCycle):
+            answering.connection = None
+            if answering.on_leave is not None:
+                answering.on_leave()
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come, at once or when it is its turn."""
-        self._unset_keepalive_if_required()
         is_new = self._in_head or not self._in_message
         if self._put_off or (is_new and not self._all.backlog.has_time()):
             self._put_off += 1
@@ -150,7 +173,6 @@ class Connection(HttpToolsProtocol):
         if protocol is not self:  # what came after the request for a WebSocket
             protocol.data_received(data)  # type: ignore[attr-defined]
             return
-        self._unset_keepalive_if_required()
         self._take(data)
         if self.flow.read_paused and not self._put_off and not self.pipeline:
             cycle = self.cycle
@@ -184,6 +206,8 @@ class Connection(HttpToolsProtocol):
             self._stop_app()
             self._refuse(400, "This is not a valid HTTP/1.1 request.", "invalid")
             return
+        if self._plain is not None and int(self._plain[b"content-length"]) > _MOST_AWAITED:
+            self._hand_over()  # who must not send that is told so before it has come
         if not self._in_head:
             if not self._in_message or self._body_bytes != body_bytes:
                 return
@@ -194,8 +218,11 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close, at once or after the answer; whoever asks asks again while something waits to be looked at."""
-        if not self._put_off:
-            super().shutdown()
+        if self._put_off:
+            return
+        if self._plain is not None:
+            self._hand_over()
+        super().shutdown()
 
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to another protocol, unless the request has been refused."""
@@ -219,6 +246,7 @@ class Connection(HttpToolsProtocol):
             self._head_bytes = 0
         self._in_head = self._in_message = True
         self._since = self._all.now
+        self.answered_at = None
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -226,6 +254,11 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._since = self._all.now
         self._body_bytes = self._marked = 0
+        if self._answers_directly and (self._was_asked or not self._is_shedding) and self._is_simple():
+            self._plain = plain_fields(self.headers)
+            if self._plain is not None:
+                self._head_bytes = 0
+                return
         found = objection(
             self.url, self.headers, self.parser.get_http_version(), self._head_bytes, self._limits.max_header_bytes
         )
@@ -237,11 +270,90 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         if not self._was_asked and self._is_shedding and self._shed():
             return
+        self._call_app()
+
+    def _is_simple(self) -> bool:
+        """Whether the head is that of a POST with nothing before it, and neither long nor old."""
+        cycle = self.cycle
+        return (
+            self._head_bytes <= self._limits.max_header_bytes
+            and len(self.url) <= MAX_TARGET_BYTES
+            and _is_plain_run(self.url)
+            and (cycle is None or cycle.response_complete)
+            and self.app is self.config.loaded_app
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and not self.flow.write_paused
+        )
+
+    def _call_app(self) -> None:
         super().on_headers_complete()
         if self._all.is_draining and self.cycle is not None:
             self.cycle.keep_alive = False
+        if len(self.pipeline) == 1 and self.is_answering_directly:
+            self.flow.resume_reading()  # else nobody would hear that the caller has left
+
+    def _hand_over(self) -> None:
+        """Do what would have been done at once, had the request not looked plain."""
+        self._plain = None
+        self._call_app()
+        body, self._whole = self._whole, b""
+        if body:
+            super().on_body(body)
+
+    def _begin(self, fields: dict[bytes, bytes]) -> bool:
+        """Whether the request, which is whole, needs no app: it is being answered, or has been."""
+        begin, url = self._all.begin, self.url
+        if begin is None or self._all.is_draining:
+            return False
+        path, _, query = url.partition(b"?")
+        scope: Any = self.scope
+        scope["method"] = "POST"
+        scope["path"] = path.decode()
+        scope["raw_path"] = path
+        scope["query_string"] = query
+        before = self.cycle
+        cycle = self.cycle = self._answering = DirectCycle(
+            scope, self.transport, self.flow, self.logger, self.access_logger, False, self.server_state.default_headers,
+            asyncio.Event(), False, True, self.on_response_complete,
+        )  # fmt: skip
+        cycle.more_body = False
+        cycle.connection = self
+        try:
+            has_begun = begin(PlainRequest(scope, fields, self._whole), cycle)
+        except Exception:  # the app raises it once more, and has an answer
+            self.logger.exception("A request could not be answered directly")
+            has_begun = False
+        if has_begun:
+            self._whole = b""
+            return True
+        cycle.connection = None
+        self.cycle, self._answering = before, None
+        return False
+
+    @property
+    def is_answering_directly(self) -> bool:
+        """Whether a run is under way here that the app knows nothing of."""
+        return isinstance(self._answering, DirectCycle) and self._answering.on_leave is not None
+
+    @property
+    def has_no_task(self) -> bool:
+        """Whether it is one that no task waits for."""
+        cycle = self._answering
+        return isinstance(cycle, DirectCycle) and cycle.on_leave is not None and not cycle.is_in_task
+
+    def call(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
+        """Let *app* answer."""
+        self._start_asgi_task(cycle, app)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run *coroutine* in a task, for which the server waits as it does for the app."""
+        task = self.loop.create_task(coroutine)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
         if cycle.scope["method"] != "HEAD":  # after whose head nothing is written
             self._joining = Joining(cycle)
         super()._start_asgi_task(cycle, app)
@@ -288,18 +400,32 @@ class Connection(HttpToolsProtocol):
         """A piece of the body."""
         self._body_bytes += len(body)
         self._head_bytes = 0
-        super().on_body(body)
+        if self._plain is not None:
+            self._whole += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._in_message = False
+        if self._plain is not None:
+            if self._begin(self._plain):
+                self._plain = None
+                return
+            self._hand_over()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The answer is out: the time of what comes next begins."""
-        self._since = self._all.now
+        """The answer is out: the time of what comes next begins. Whoever stays idle is found by ``look``."""
+        self._since = self.answered_at = self.loop.time()
         self._is_blocked = False
-        super().on_response_complete()
+        self._answering = None
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def resume_writing(self) -> None:
         """The reader has taken most of what there was."""
@@ -318,7 +444,9 @@ class Connection(HttpToolsProtocol):
         is_answering = cycle is not None and not cycle.response_complete
         if self.flow.write_paused:
             self._look_at_reader(now)
-        elif is_answering and not cycle.response_started and self._in_message and not self._in_head:
+        elif self._plain is not None or (
+            is_answering and not cycle.response_started and self._in_message and not self._in_head
+        ):
             self._look_at_body(now)
         elif is_answering:
             self._since = now
@@ -328,7 +456,7 @@ class Connection(HttpToolsProtocol):
         elif self._in_message:
             if now - self._since > _LINGER_S:
                 self.transport.abort()
-        elif now - self._since > self.timeout_keep_alive + _IDLE_S:
+        elif now - self._since > self.timeout_keep_alive:
             self.transport.close()
 
     def _look_at_reader(self, now: float) -> None:
@@ -343,7 +471,8 @@ class Connection(HttpToolsProtocol):
 
     def _look_at_body(self, now: float) -> None:
         limit_s = self._limits.slow_writer_timeout_s
-        if self.flow.read_paused or self.cycle.waiting_for_100_continue:  # it is we who are slow
+        is_waited_for = self._plain is None and self.cycle.waiting_for_100_continue
+        if self.flow.read_paused or is_waited_for:  # it is we who are slow
             self._since, self._marked = now, self._body_bytes
         elif now - self._since > limit_s:
             if self._body_bytes - self._marked < MIN_BYTES_PER_S * limit_s:
@@ -385,6 +514,11 @@ class Connection(HttpToolsProtocol):
             await send({"type": "http.response.body", "body": body})
 
         self.app = refusal  # the connection is closed after it
+
+
+def _is_plain_run(target: bytes) -> bool:
+    """Whether a target looks like that of a run, and each byte of it stands for itself."""
+    return b"/run" in target and target[0] == _SLASH and b"%" not in target and b"#" not in target and target.isascii()
 
 
 def _body(detail: str, kind: str) -> bytes:

@@ -12,7 +12,8 @@ from hayhooks.core.errors import HayhooksError, ServerStarting
 from hayhooks.core.principal import ANONYMOUS, Principal
 from hayhooks.core.registry import Live
 from hayhooks.server.guard import LONGEST_ORIGIN
-from hayhooks.surfaces._http import CALLER, name_request
+from hayhooks.surfaces._direct import Answer, Begin, PlainRequest
+from hayhooks.surfaces._http import CALLER, name_request, route_path
 
 Refuse = Callable[[BaseException, Scope, Send], Awaitable[None]]
 
@@ -29,6 +30,7 @@ class Door:
     is_closed: bool = False  # CORS never opens it
     is_early: bool = False  # it answers before what is deployed is built
     suits: Callable[[Live | None], bool] | None = None  # which deployments a verb is for; None: all, and unknown names
+    begin: Begin | None = None  # answers plain requests at once
 
 
 def takes_legacy_calls(live: Live | None) -> bool:
@@ -111,6 +113,27 @@ class Dispatch:
             await self._cors(scope, receive, send)
             return
         await self._enter(door, has_credentials, scope, receive, send)
+
+    def begin(self, request: PlainRequest, answer: Answer) -> bool:
+        """Begin to answer *request*, of no page, where what answers it can; False: call this."""
+        scope = request.scope
+        first, _, verb = route_path(scope)[1:].partition("/")
+        door = self.verbs.get(verb)
+        if door is None or door.begin is None or not first or first in self.prefixes or self.is_starting:
+            return False
+        scope["deployment"] = first
+        routes = self._routes()
+        if routes and self._is_users(routes, first, scope, door):
+            return False
+        if any(name in request.fields for name in _CREDENTIALS):
+            try:
+                caller = self.callers.known(scope["headers"]) if self.callers is not None else None
+            except HayhooksError:
+                return False
+            if caller is None:
+                return False
+            scope[CALLER] = caller
+        return door.begin(request, answer)
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         door, has_credentials = scope.pop("hayhooks.door")

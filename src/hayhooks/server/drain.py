@@ -25,22 +25,27 @@ async def drain(state: ServerState, runtime: Runtime | None, timeout_s: float) -
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     while state.connections or state.tasks:
+        is_busy = bool(state.tasks) or _count_direct(state) > 0
         now_s = loop.time()
         if runtime is not None and now_s >= began_s + min(LINGER_S, timeout_s):
             runtime.close_door()
         for connection in list(state.connections):
             if _may_go(connection, now_s, began_s):
                 connection.shutdown()  # at once, or when it has been answered
-        if now_s >= began_s + timeout_s and (state.tasks or now_s >= began_s + LINGER_S):
+        if now_s >= began_s + timeout_s and (is_busy or now_s >= began_s + LINGER_S):
             break
         await asyncio.sleep(_LOOK_S)
     if runtime is not None:
         runtime.close_door()
-    if state.tasks:
-        log.warning("{} requests did not end in {:g} s and are ended", len(state.tasks), timeout_s)
+    under_way = len(state.tasks) + _count_direct(state)
+    if under_way:
+        log.warning("{} requests did not end in {:g} s and are ended", under_way, timeout_s)
         if runtime is not None:
             runtime.clear()
-            await asyncio.wait(list(state.tasks), timeout=_END_S)
+            for _ in range(int(_END_S / _LOOK_S)):
+                if not (state.tasks or _count_direct(state)):  # one may become the other
+                    break
+                await asyncio.sleep(_LOOK_S)
         if state.tasks:
             left = list(state.tasks)
             for task in left:
@@ -54,6 +59,11 @@ async def drain(state: ServerState, runtime: Runtime | None, timeout_s: float) -
         await asyncio.sleep(_LOOK_S)
 
 
+def _count_direct(state: ServerState) -> int:
+    """Runs under way without a task."""
+    return sum(getattr(connection, "has_no_task", False) for connection in state.connections)
+
+
 def _may_go(connection: Any, now_s: float, began_s: float) -> bool:
     """Whether nothing more is to be expected there, or its caller can still be told that nothing more comes."""
     cycle = getattr(connection, "cycle", connection)
@@ -62,6 +72,5 @@ def _may_go(connection: Any, now_s: float, began_s: float) -> bool:
     if cycle is not None and not getattr(cycle, "response_complete", False):
         # An answer that has begun has not said that it is the last one; the next may be asked for at its end.
         return not getattr(cycle, "response_started", False)
-    timer = getattr(connection, "timeout_keep_alive_task", None)
-    since_s = began_s if timer is None else timer.when() - connection.timeout_keep_alive
-    return bool(now_s >= since_s + LINGER_S)
+    since_s = getattr(connection, "answered_at", None)
+    return bool(now_s >= (began_s if since_s is None else since_s) + LINGER_S)

@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-_MOST_JOINED = 64 * 1024  # bytes of a body; copying more costs more than a second call
+MOST_JOINED = 64 * 1024  # bytes of a body; copying more costs more than a second call
 
 
 class Joining:
@@ -31,7 +31,7 @@ class Joining:
         if self._head is None and self._cycle.response_started:
             self._head = data
             asyncio.get_running_loop().call_soon(self._go_on)
-        elif self._head is None or len(data) > _MOST_JOINED:  # 100 Continue, or a long body
+        elif self._head is None or len(data) > MOST_JOINED:  # 100 Continue, or a long body
             self._leave()
             self._transport.write(data)
         else:

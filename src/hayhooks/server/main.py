@@ -156,7 +156,7 @@ def connections(settings: AppSettings, app: ASGIApp) -> Any:
         slow_reader_timeout_s=settings.slow_reader_timeout_s,
         slow_writer_timeout_s=settings.slow_writer_timeout_s,
     )
-    return Connections(limits, app.load if isinstance(app, HayhooksApp) else Load())
+    return Connections(limits, app.load, app.begin) if isinstance(app, HayhooksApp) else Connections(limits, Load())
 
 
 _WHAT = {"all": "docs at /docs", "mcp": "MCP at /mcp", "a2a": "A2A agents"}

@@ -57,8 +57,10 @@ async def everything(parts: Parts, stack: AsyncExitStack) -> Doors:
         **mcp_doors.beside_others(parts, stack),
         **await a2a_doors.beside_others(parts, stack),
     }
-    verbs = {verb: Door(handler, refuse_rest) for verb, handler in rest_handlers.items() if verb}
-    verbs[""] = Door(rest_handlers[""], refuse_rest, suits=takes_legacy_calls)
+    verbs = {
+        "run": Door(rest_handlers.verbs["run"], refuse_rest, begin=rest_handlers.begin_run),
+        "": Door(rest_handlers.verbs[""], refuse_rest, suits=takes_legacy_calls),
+    }
     verbs["chat"] = Door(openai_handlers["chat"], refuse_openai)
     return Doors(prefixes, verbs)
 

@@ -44,9 +44,11 @@ class cancel_on_disconnect:  # noqa: N801 - used as a statement, like a function
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self.stop()
-        if self.has_fired and kind is asyncio.CancelledError and self._task is not None:
+        # The tasks hold this in their frames: without letting go of them it would be a circle.
+        task, self._task, self._watcher = self._task, None, None
+        if self.has_fired and kind is asyncio.CancelledError and task is not None:
             # Ours, unless somebody else cancelled the task as well.
-            return self._task.uncancel() == 0
+            return task.uncancel() == 0
         return False
 
     async def _watch(self) -> None:

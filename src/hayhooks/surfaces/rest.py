@@ -2,19 +2,23 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hayhooks.core.context import NO_SESSION, NO_TRACE
 from hayhooks.core.deployment import Call
 from hayhooks.core.errors import EntryNotFound, HayhooksError, InvalidRequest, RunFailed
 from hayhooks.core.events import Chunk, Data, Event, Raw, Result, Texts, Usage, UserEvent
 from hayhooks.core.run import Run
 from hayhooks.core.runtime import Runtime
+from hayhooks.surfaces._direct import OUTCOME, Answer, Begin, DirectRun, PlainRequest
 from hayhooks.surfaces._forms import read_form
 from hayhooks.surfaces._http import (
     JSON,
+    REQUEST_ID,
     Header,
     HTTPOptions,
     caller_of,
@@ -29,7 +33,7 @@ from hayhooks.surfaces._http import (
 )
 from hayhooks.surfaces._leaving import cancel_on_disconnect
 from hayhooks.surfaces._rest_errors import rest_errors_answered
-from hayhooks.surfaces._session import session_of
+from hayhooks.surfaces._session import CHAT_HEADER, USER_HEADER, session_of
 from hayhooks.surfaces._streams import StreamSender
 
 VIA = "rest"
@@ -40,9 +44,16 @@ HEARTBEAT = b": still working\n\n"
 _FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
 
 
+class Handlers(NamedTuple):
+    """The verbs of this surface; the empty one answers ``/{deployment}`` itself. And what answers ``run`` at once."""
+
+    verbs: Mapping[str, ASGIApp]
+    begin_run: Begin
+
+
 @asynccontextmanager
-async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[str, ASGIApp]]:
-    """The verbs of this surface; the empty one answers ``/{deployment}`` itself."""
+async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[Handlers]:
+    """What answers under ``/{deployment}``."""
 
     async def run_api(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
@@ -84,6 +95,44 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
         run = runtime.run(name, "run_api", call, via=VIA, chosen=chosen)
         await _answer(run, scope, receive, send, options)
 
+    async def go_on(scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = scope.pop(OUTCOME)  # a connection keeps its last scope
+        if isinstance(outcome, Run):
+            await _answer(outcome, scope, receive, send, options)
+            return
+        try:
+            raise outcome
+        finally:
+            del outcome  # it holds this frame
+
+    go_on_answered = rest_errors_answered(go_on, options)
+
+    def begin_run(request: PlainRequest, answer: Answer) -> bool:
+        scope, fields, body = request
+        name: str = scope["deployment"]
+        caller = caller_of(scope)
+        live = runtime.only(name, caller)
+        if (
+            live is None
+            or "run_api" not in live.deployment.entries
+            or len(body) > options.body_limit(live.deployment.limits)
+            or fields.get(b"content-type", JSON[1]) != JSON[1]
+        ):
+            return False
+        session = session_of(scope) if CHAT_HEADER in fields or USER_HEADER in fields else NO_SESSION
+        trace = trace_of(scope) if REQUEST_ID in fields or b"traceparent" in fields else NO_TRACE
+        call = Call(body=body, headers=scope["headers"], session=session, caller=caller, trace=trace)
+        run = runtime.run(name, "run_api", call, via=VIA, chosen=live)
+        direct = DirectRun(run, answer, _render, go_on_answered)
+        try:
+            if not run.begin(direct.stop):
+                return False
+        except HayhooksError as error:
+            direct.fail(error)
+        else:
+            direct.call()
+        return True
+
     async def legacy(scope: Scope, receive: Receive, send: Send) -> None:
         name: str = scope["deployment"]
         limit = options.body_limit(runtime.find(name, caller_of(scope)).limits)
@@ -96,7 +145,8 @@ async def serve(runtime: Runtime, options: HTTPOptions) -> AsyncIterator[dict[st
             assert isinstance(reply, Result)
             await send_bytes(send, 200, reply.json, JSON, (request_id_header(run),))
 
-    yield {"run": rest_errors_answered(run_api, options), "": rest_errors_answered(legacy, options)}
+    verbs = {"run": rest_errors_answered(run_api, options), "": rest_errors_answered(legacy, options)}
+    yield Handlers(verbs, begin_run)
 
 
 async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options: HTTPOptions) -> None:
@@ -108,7 +158,7 @@ async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options:
             reply = await run.reply()
             request_id = request_id_header(run)
             if isinstance(reply, Result):
-                await send_bytes(send, 200, b'{"result":' + reply.json + b"}", JSON, (request_id,))
+                await send_bytes(send, 200, _render(reply), JSON, (request_id,))
             elif isinstance(reply, Raw):
                 await _respond(run, reply.response, watching, scope, receive, send)
             else:
@@ -129,6 +179,10 @@ async def _answer(run: Run, scope: Scope, receive: Receive, send: Send, options:
     finally:
         if stream is not None:
             stream.close()
+
+
+def _render(result: Result) -> bytes:
+    return b'{"result":' + result.json + b"}"
 
 
 def _sender(send: Send, request_id: Header, options: HTTPOptions, *, is_sse: bool) -> StreamSender:

@@ -5,6 +5,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.threads import Mailbox, Threads
 
 Reply = Result | Raw | EventStream | WholeStream
+Tell = Callable[[Any, BaseException | None], None]  # a Reply, or what was raised in its place
 
 
 class _Invocation:
@@ -77,23 +79,38 @@ class ThreadInvocation(_Invocation):
         self._submitted_at = 0.0
         self._bridge: ThreadBridge | None = None
         self._opened: EventStream | None = None
-        self._future: asyncio.Future[Reply] | None = None
+        self._tell: Tell | None = None  # who waits for the reply
+
+    def begin(self, tell: Tell) -> bool:
+        """Run the hook, and *tell* its answer, or its stream once it has begun one; False for an open stream."""
+        if self._is_open:
+            return False
+        self._tell = tell
+        self._submit()
+        return True
 
     async def reply(self) -> Reply:
         """Run the hook and return its answer, or its stream once it has begun one."""
-        context = copy_context()
-        self._submitted_at = time.monotonic()
         if self._is_open:
             self._opened, self._bridge = self._open("text")
-            self._threads.submit(lambda: context.run(self._run), self._context.deployment)
+            self._submit()
             return self._opened
-        self._future = asyncio.get_running_loop().create_future()
-        self._threads.submit(lambda: context.run(self._run), self._context.deployment)
-        return await self._future
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.begin(partial(_settle, future))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._tell = None
+            raise
+
+    def _submit(self) -> None:
+        self._submitted_at = time.monotonic()
+        self._threads.submit(partial(copy_context().run, self._run), self._context.deployment)
 
     def cancel(self) -> None:
         """Stop the hook at its next chunk or component boundary."""
         self._context.is_cancelled = True
+        self._tell = None
         if self._bridge is not None:
             self._bridge.close()
 
@@ -152,11 +169,15 @@ class ThreadInvocation(_Invocation):
         return EventStream(bridge, media), bridge
 
     def _begun(self, stream: EventStream) -> None:
-        future = self._future
-        if future is not None and not future.done():
-            future.set_result(stream)
-        else:  # the caller left between
+        if not self._deliver(stream):  # the caller left between
             self.cancel()
+
+    def _deliver(self, reply: Reply | None, failure: BaseException | None = None) -> bool:
+        """Whether somebody waited for it."""
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell(reply, failure)
+        return tell is not None
 
     def _ended(self, outcome: tuple[Reply | None, BaseException | None] | None) -> None:
         self._threads.done()
@@ -165,13 +186,9 @@ class ThreadInvocation(_Invocation):
             if isinstance(failure, _AsyncSource):
                 self._continue_on_loop(failure)
                 return
-            future = self._future
-            if future is not None and not future.done():
-                if failure is not None:
-                    future.set_exception(_storable(failure))
-                else:
-                    assert reply is not None
-                    future.set_result(reply)
+            self._finish()
+            self._deliver(reply, failure)
+            return
         self._finish()
 
     def _continue_on_loop(self, found: "_AsyncSource") -> None:
@@ -184,10 +201,7 @@ class ThreadInvocation(_Invocation):
             if was_cancelled:
                 producer.cancel()
             return
-        future = self._future
-        if future is not None and not future.done():
-            future.set_result(producer.stream)
-        else:
+        if not self._deliver(producer.stream):
             producer.cancel()
 
 
@@ -200,9 +214,15 @@ class LoopInvocation(_Invocation):
     def __init__(self, *call: Any, wants_stream: bool = False) -> None:
         super().__init__(*call, wants_stream=wants_stream)
         self._inner: _Producer | ThreadInvocation | None = None
+        self._has_begun = False
+
+    def begin(self, _tell: Tell) -> bool:
+        """It takes a task."""
+        return False
 
     async def reply(self) -> Reply:
         """Run the hook and return its answer, or its stream once it has begun one."""
+        self._has_begun = True
         token = current_context.set(self._context)
         is_over = True
         try:
@@ -235,6 +255,8 @@ class LoopInvocation(_Invocation):
         self._context.is_cancelled = True
         if self._inner is not None:
             self._inner.cancel()
+        elif not self._has_begun:
+            self._finish()
 
     def _in_thread(self, value: Any) -> ThreadInvocation:
         """An async hook may hand back a sync generator: its items come from a thread, not from the loop."""
@@ -336,6 +358,15 @@ class _Producer:
         assert isinstance(rest, EventStream)
         self.stream.rest = rest
         return None
+
+
+def _settle(future: "asyncio.Future[Reply]", reply: Reply, failure: BaseException | None) -> None:
+    if future.done():
+        return
+    if failure is not None:
+        future.set_exception(_storable(failure))
+    else:
+        future.set_result(reply)
 
 
 def _storable(error: BaseException) -> BaseException:
