@@ -22,7 +22,7 @@ from hayhooks.store.shared import Change, Phase, Shared, State
 from hayhooks.store.shared_store import SharedStore, Target
 from hayhooks.telemetry import log, log_error
 
-_BUSY_POLL_S = 0.01  # while a change is under way: the others wait for this worker
+_BUSY_POLL_S = 0.01  # while another worker changes something, and waits for this one
 _JOIN_S = 60.0
 _ANSWER_AGAIN_S = 1.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
@@ -132,7 +132,8 @@ class Reconciler:
     async def _follow(self) -> None:
         told = ""
         while True:
-            await asyncio.sleep(_BUSY_POLL_S if self._open else self._store.poll_s)
+            is_awaited = any(change.pid != os.getpid() for change in self._open.values())
+            await asyncio.sleep(_BUSY_POLL_S if is_awaited else self._store.poll_s)
             try:
                 if self._shared.is_beside_dead:
                     await in_thread(self._shared.bury_dead)
