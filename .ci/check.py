@@ -20,7 +20,8 @@ ENVIRONMENTS = ROOT / ".cache" / "environments"
 UV = os.environ.get("UV") or str(ROOT / ".cache" / "uv" / "bin" / "uv")
 
 # What must work on every supported Python and on both Haystack majors; the whole suite runs on the default.
-CORE = ["tests/test_loader.py", "tests/test_rest.py", "tests/test_chat.py", "tests/test_streaming_generator.py"]
+_CORE = ("loader", "rest", "direct", "protocols", "chat", "streaming_generator")
+CORE = [f"tests/test_{name}.py" for name in _CORE]
 ON_PYTHONS = [*CORE, "tests/test_admin.py", "tests/test_store.py", "tests/test_yaml.py"]
 ON_HAYSTACKS = [*CORE, "tests/test_yaml.py", "tests/test_yaml_chat.py", "tests/test_messages.py"]
 FEW = 3  # tests that may fail once
