@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -29,6 +29,7 @@ LookBeside = Callable[[str | None], Bundle | Literal["live"] | None]
 _STARTED = Cause("start")
 _REPLACED, _WITHDRAWN = "Another version was deployed.", "The deployment was taken out of service."
 _CALM_S = 0.25  # after a change, before what can wait goes on
+_BUSY_S = 2.0  # between two pieces of it, while there are runs
 
 
 class Changes:
@@ -58,6 +59,7 @@ class Changes:
         self._under_way = 0  # changes that a caller waits for
         self._is_calm = asyncio.Event()  # there is none
         self._is_calm.set()
+        self._stops = asyncio.Event()
         self._started: dict[str, Bundle] = {}  # found at start and live, but not remembered by the store yet
         self.failures: dict[str, str] = {}
         self.canaries = Canaries(
@@ -104,11 +106,13 @@ class Changes:
             unused = [item for name, item in found.items() if name not in self._started]
             if unused:
                 await in_thread(self._release_found, unused)
+        self._registry.door.watch(self._stops.set)
         self.spawn(self._remember_all())
 
     async def stop(self) -> None:
         """Retire everything; returns when the teardowns have run."""
         self.canaries.stop()
+        self._stops.set()
         for name in list(self._registry.live):
             self.retire(self._registry.withdraw(name))
         while self._tasks:
@@ -361,15 +365,23 @@ class Changes:
     async def _remember_all(self) -> None:
         """Tell the store what was live at start, after it serves: copies of hundreds of directories take seconds.
 
-        Meanwhile changes go first: each would take twice as long beside it.
+        Meanwhile changes go first, as each would take twice as long beside it; runs hardly notice it.
         """
+        loop = asyncio.get_running_loop()
         for name in list(self._started):
             while not self._is_calm.is_set():
                 await self._is_calm.wait()
-                await asyncio.sleep(_CALM_S)  # the next may follow
-            if self._registry.door.is_closed:  # the next start finds it again
+                await self._pause(_CALM_S)  # the next may follow
+            if self._stops.is_set():  # the next start finds it again
                 return
+            began_s = loop.time()
             await self._remembered(name)
+            await self._pause(_BUSY_S if self.open_runs()[0] else loop.time() - began_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not when all stops."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stops.wait(), seconds)
 
     async def _remembered(self, name: str) -> None:
         if name in self._started:
