@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from hayhooks.client import Client, ServerRefused
 from hayhooks.core.bundle import Bundle
 from hayhooks.testing import RunningServer, running_server
 from tests.support.deployments import Gate, contents, tree, wrapper, write
+from tests.support.gates import GATES_MODULE, WAIT_S, Gates
 
 SETTINGS = {"HAYHOOKS_KEPT_VERSIONS": "3", "HAYHOOKS_RELOAD": "true"}
 
@@ -198,6 +200,27 @@ def test_a_users_directory_is_never_written_and_its_versions_are_rolled_back_to(
         assert answer_of(server, "mine") == answer
     assert http.post("/rollback/mine", json={"version": uploaded}).status_code == 200
     assert tree(mine) == before
+
+
+def test_what_was_found_at_start_is_kept_while_runs_go_on_and_things_are_deployed(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        write(tmp_path / "pipelines" / name, files(name))
+    source = wrapper("arrive('run')", head="from .gates import arrive")
+    write(tmp_path / "pipelines" / "waits", {"pipeline_wrapper.py": source, "gates.py": GATES_MODULE})
+    with (
+        Gates() as gates,
+        running_server(tmp_path / "pipelines", env={"GATES_URL": gates.url}) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        call = pool.submit(server.client.run, "waits")
+        gates.wait("run")
+        deploy(server, "other", 1, 2, 3)
+        end = time.monotonic() + WAIT_S
+        while not all(any(row.kept for row in server.client.versions(name).versions) for name in names):
+            assert time.monotonic() < end
+        gates.open("run")
+        call.result(WAIT_S)
 
 
 def test_rollbacks_outlive_a_restart_and_so_does_who_did_what(tmp_path: Path) -> None:

@@ -28,8 +28,7 @@ LookBeside = Callable[[str | None], Bundle | Literal["live"] | None]
 
 _STARTED = Cause("start")
 _REPLACED, _WITHDRAWN = "Another version was deployed.", "The deployment was taken out of service."
-_CALM_S = 0.25  # after a change, before what can wait goes on
-_BUSY_S = 2.0  # between two pieces of it, while there are runs
+_CALM_S = 0.25  # between two pieces of what can wait, while there are changes or runs
 
 
 class Changes:
@@ -365,7 +364,8 @@ class Changes:
     async def _remember_all(self) -> None:
         """Tell the store what was live at start, after it serves: copies of hundreds of directories take seconds.
 
-        Meanwhile changes go first, as each would take twice as long beside it; runs hardly notice it.
+        Meanwhile changes go first, as each would take twice as long beside it; runs hardly notice it. What
+        somebody edits before its turn is not kept.
         """
         loop = asyncio.get_running_loop()
         for name in list(self._started):
@@ -376,7 +376,7 @@ class Changes:
                 return
             began_s = loop.time()
             await self._remembered(name)
-            await self._pause(_BUSY_S if self.open_runs()[0] else loop.time() - began_s)
+            await self._pause(_CALM_S if self.open_runs()[0] else loop.time() - began_s)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not when all stops."""

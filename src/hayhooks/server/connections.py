@@ -517,7 +517,10 @@ class Connection(HttpToolsProtocol):
 
 
 def _is_plain_run(target: bytes) -> bool:
-    """Whether a target looks like that of a run, and each byte of it stands for itself."""
+    """Whether a target looks like that of a run, and each byte of it stands for itself.
+
+    Nothing else is answered directly, and to find that out at the door would cost each chat 20 us.
+    """
     return b"/run" in target and target[0] == _SLASH and b"%" not in target and b"#" not in target and target.isascii()
 
 
