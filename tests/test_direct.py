@@ -20,7 +20,7 @@ from hayhooks.core.load import Load
 from hayhooks.core.run import Run
 from hayhooks.server.app import HayhooksApp
 from hayhooks.server.connections import Connection, ConnectionLimits, Connections
-from hayhooks.server.direct import DirectCycle
+from hayhooks.server.direct import Ahead, DirectCycle
 from hayhooks.settings import AppSettings
 from hayhooks.surfaces._direct import DirectRun
 from hayhooks.surfaces._json import json_texts, json_texts_between
@@ -34,6 +34,9 @@ WRAPPERS = Wrappers()
 WRAPPERS.add("sync", "def run_api(self, text: str) -> str:\n    return text")
 WRAPPERS.add("async", "async def run_api_async(self, text: str) -> str:\n    return text")
 WRAPPERS.add("small", "max_body_bytes = 10\n\ndef run_api(self, text: str) -> str:\n    return text")
+WRAPPERS.add(
+    "single", "max_concurrent_runs = 1\nmax_queued_runs = 0\n\ndef run_api(self, text: str) -> str:\n    return text"
+)
 WRAPPERS.add("timed", "run_timeout_s = 60.0\n\ndef run_api(self, text: str) -> str:\n    return text")
 for way in ("def run_api", "async def run_api_async"):
     name = "async" if way.startswith("async") else "sync"
@@ -415,6 +418,71 @@ async def test_nothing_is_left_in_a_circle(tmp_path: Path) -> None:
         finally:
             gc.enable()
             logger.enable("hayhooks")
+
+
+def test_an_answer_that_is_there_does_not_wait_for_a_loop_that_is_held_up(tmp_path: Path, gates: Gates) -> None:
+    wrappers = Wrappers()
+    for name, hook in (("answers", "def run_api"), ("holds", "async def run_api_async")):
+        wrappers.add(
+            name,
+            f"{hook}(self, text: str) -> str:\n    arrive('{name}')\n    return text",
+            imports="from .gates import arrive",
+        )
+    wrappers.write(tmp_path / "pipelines")
+    for directory in (tmp_path / "pipelines").iterdir():
+        (directory / "gates.py").write_text(GATES_MODULE)
+    with (
+        running_server(tmp_path / "pipelines", env={"GATES_URL": gates.url}) as server,
+        connect(server.url) as one,
+        connect(server.url) as two,
+    ):
+        one.sendall(post("/answers/run"))
+        gates.wait("answers")
+        two.sendall(post("/holds/run"))
+        gates.wait("holds")
+        gates.open("answers")
+        ((_, _, body),) = answers(one, 1)
+        assert body == b'{"result":"x"}'
+        one.sendall(post("/answers/run", b'{"text": "again"}'))
+        gates.open("holds")
+        for connection, result in ((one, b"again"), (two, b"x")):
+            ((_, _, body),) = answers(connection, 1)
+            assert body == b'{"result":"%s"}' % result
+
+
+def test_who_has_an_answer_finds_the_run_ended(server: RunningServer) -> None:
+    with connect(server.url) as one, connect(server.url) as two:
+        for _ in range(500):
+            for connection in (one, two):
+                connection.sendall(post("/single/run"))
+                ((status, _, _),) = answers(connection, 1)
+                assert status == b"HTTP/1.1 200 OK"
+
+
+def test_what_is_sent_ahead_goes_as_far_as_it_can_and_to_nobody_else() -> None:
+    here, there = socket.socketpair()
+    with there:
+        with here:
+            here.setblocking(False)
+            ahead = Ahead(here.fileno())
+            data = b"x" * 10_000_000
+            ahead.send(data)
+            assert ahead.close()
+            assert ahead.left is not None
+            sent = len(data) - len(ahead.left)
+            assert 0 < sent < len(data)
+            got = 0
+            while got < sent:
+                got += len(there.recv(sent - got))
+            refused = Ahead(here.fileno())
+            assert not refused.close()
+            refused.send(b"x")
+            assert not refused.close()
+            late = Ahead(here.fileno())
+        with socket.socket():  # which may have the number of the one that is closed
+            late.send(b"late")
+        assert there.recv(10) == b"late"
+        assert there.recv(10) == b""
 
 
 async def test_who_has_begun_to_ask_is_not_idle(tmp_path: Path) -> None:

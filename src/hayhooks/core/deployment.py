@@ -81,8 +81,15 @@ class Invocation(Protocol):
 
     is_finished: bool
 
-    def begin(self, tell: "Callable[[Result | Raw | Stream | None, BaseException | None], None]") -> bool:
+    def begin(
+        self,
+        tell: "Callable[[Result | Raw | Stream | None, BaseException | None], None]",
+        ahead: "Callable[[], Callable[[Result], None] | None]",
+    ) -> bool:
         """Start the call and, on the event loop and later, *tell* its answer or what was raised in its place.
+
+        When nothing else is under way and the hook has a thread, *ahead* is asked at once for somebody to call there,
+        with a result, before it is told. That must not block.
 
         False: nothing is begun, as it takes a task of the caller's to do that; ``reply`` is to be awaited.
         After ``cancel`` nothing is told.

@@ -49,6 +49,7 @@ class Load:
         self._aim_s = self._max_delay_s * _AIM
         self.delay_s: Callable[[], float] = lambda: 0.0
         self.backlog_s: Callable[[], float] = lambda: 0.0
+        self.catch_up: Callable[[], None] = lambda: None  # hear of runs that have ended
         self.limit_waiting: Callable[[float | None], None] = lambda _: None
         self.favour_loop: Callable[[bool], None] = lambda _: None
         self.connections = 0  # that are open; whoever counts them

@@ -104,10 +104,11 @@ class Run:
         self.queued_s = 0.0
         return True
 
-    def call(self, done: Callable[[Result | None], None]) -> bool:
+    def call(self, done: Callable[[Result | None], None], ahead: Callable[[], Callable[[Result], None] | None]) -> bool:
         """Begin the hook of a run that has begun, and call *done* later, on the event loop, with its answer.
 
-        None is as of ``result``. False: *done* will not be called, ``result`` is to be awaited.
+        None is as of ``result``. *ahead* is as for ``Invocation.begin``. False: *done* will not be called, ``result``
+        is to be awaited.
         """
 
         def tell(reply: Result | Raw | Stream | None, failure: BaseException | None) -> None:
@@ -118,7 +119,7 @@ class Run:
                 done(None)
 
         try:
-            return self._invoke().begin(tell)
+            return self._invoke().begin(tell, ahead)
         except BaseException as error:  # SystemExit too: validators are the user's code
             self._outcome = (None, error)
             return False

@@ -23,6 +23,7 @@ class Mailbox:
         self._thread = threading.get_ident()
         self._calls: deque[tuple[Callable[..., None], Any]] = deque()
         self._armed = True
+        self._is_ahead = False  # somebody may know already what the loop has not heard yet
 
     @property
     def is_here(self) -> bool:
@@ -32,16 +33,34 @@ class Mailbox:
     def post(self, function: Callable[[Any], None], argument: Any = None) -> None:
         """Call ``function(argument)`` on the loop soon. From any thread."""
         self._calls.append((function, argument))
-        if self._armed:
+        self.wake()
+
+    def put(self, function: Callable[[Any], None], argument: Any = None) -> None:
+        """Have ``function(argument)`` called at the next ``wake``, or when the loop catches up before."""
+        self._calls.append((function, argument))
+        self._is_ahead = True
+
+    def wake(self) -> None:
+        """Have all that was put called soon, unless it has been."""
+        if self._armed and self._calls:
             self._armed = False
             try:
                 self._loop.call_soon_threadsafe(self._drain)
             except RuntimeError:  # the loop is closed: nobody is left to hear it
                 self._calls.clear()
 
+    def catch_up(self) -> None:
+        """Call now what was put. Event loop only."""
+        if self._is_ahead:
+            self._is_ahead = False
+            self._call_all()
+
     def _drain(self) -> None:
         # Re-armed before reading: a message that comes in between wakes the loop once more, none is lost.
         self._armed = True
+        self._call_all()
+
+    def _call_all(self) -> None:
         calls = self._calls
         try:
             for _ in range(len(calls)):
@@ -70,7 +89,7 @@ class Threads:
         self._jobs: dict[str, deque[tuple[float, Callable[[], None]]]] = {}  # by group, in the order of their turns
         self._choosing = threading.Lock()
         self._threads = 0
-        self._outstanding = 0
+        self._outstanding = 0  # jobs that have not ended; threads look at it as well
         self._ended = 0
         self.max_wait_s: float | None = None  # jobs look at it themselves
         self._closed = False
@@ -84,6 +103,16 @@ class Threads:
         with self._choosing:
             first = min((jobs[0][0] for jobs in self._jobs.values()), default=None)
         return 0.0 if first is None else time.monotonic() - first
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no job."""
+        return self._outstanding == 0
+
+    @property
+    def has_one_job(self) -> bool:
+        """Whether the job that asks is alone."""
+        return self._outstanding == 1
 
     def submit(self, job: Callable[[], None], group: str = "") -> None:
         """Run *job* in a thread. It must not raise, and must end by posting ``self.done`` to the mailbox.

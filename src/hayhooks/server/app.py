@@ -254,6 +254,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     )
     load = app.load
     load.delay_s, load.limit_waiting, load.favour_loop = engine.delay_s, engine.limit_waiting, engine.favour_loop
+    load.catch_up = engine.catch_up
     runtime = Runtime(
         store,
         engine,

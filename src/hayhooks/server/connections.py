@@ -2,30 +2,27 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from hayhooks.core.load import Load
 from hayhooks.server.backlog import Backlog
-from hayhooks.server.direct import DirectCycle, plain_fields
-from hayhooks.server.heads import MAX_TARGET_BYTES, Objection, objection, too_large
+from hayhooks.server.direct_protocol import DirectProtocol
+from hayhooks.server.heads import Objection, objection, too_large
 from hayhooks.server.joining import Joining
 from hayhooks.server.shedding import refusal, target_of
-from hayhooks.surfaces._direct import Begin, PlainRequest
+from hayhooks.surfaces._direct import Answer, Begin, PlainRequest
 
 # Slower than this, over a whole time-out, is no honest line. Source: Kestrel's MinRequestBodyDataRate.
 MIN_BYTES_PER_S = 240
 _ROUND_S = 1.0
-_SLASH = ord("/")
-_MOST_AWAITED = 4 * 1024  # bytes of a body that has not come with its head, while the app has not been called
 _MOST_PUT_OFF = 4  # pieces of one connection
 _LINGER_S = 30.0  # for which what still comes of a body that is answered already is read and dropped
 
@@ -50,7 +47,8 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, load: Load, begin: Begin | None = None) -> None:
         self.limits = limits
         self.load = load
-        self.begin = begin
+        self.answers_directly = begin is not None
+        self._begin = begin
         self.backlog = Backlog()
         load.backlog_s = self.backlog.delay_s
         self.now = 0.0  # seconds of the loop's clock when the last round began
@@ -67,6 +65,10 @@ class Connections:
     ) -> "Connection":
         """A connection, as uvicorn asks for one."""
         return Connection(self, config, server_state, app_state, _loop)
+
+    def begin(self, request: PlainRequest, answer: Answer) -> bool:
+        """Begin to answer *request* at once; False, and nothing has happened, where the app is to be called for it."""
+        return not self.is_draining and self._begin is not None and self._begin(request, answer)
 
     @property
     def is_full(self) -> bool:
@@ -95,7 +97,7 @@ class Connections:
         self._timer = loop.call_later(_ROUND_S, self._round) if self.open else None
 
 
-class Connection(HttpToolsProtocol):
+class Connection(DirectProtocol):
     """One connection. Heads are bounded in size and time, bodies and answers in how slowly they may go."""
 
     def __init__(
@@ -106,7 +108,8 @@ class Connection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        begin = connections.begin if connections.answers_directly else None
+        super().__init__(begin, config, server_state, app_state, _loop)
         self._all = connections
         self._limits = connections.limits
         self._load = connections.load
@@ -119,17 +122,8 @@ class Connection(HttpToolsProtocol):
         self.answered_at: float | None = None  # when the last answer was out
         self._is_blocked = False  # the reader has been seen not to read, since that time
         self._put_off = 0  # pieces of data that wait for their turn
-        self._answering: RequestResponseCycle | None = None  # the one under way; uvicorn's own may wait behind it
         self._joining: Joining | None = None  # of the answer under way
         self._was_asked = False  # whether the run is refused that has just come in one piece: it is not
-        self._answers_directly = (
-            connections.begin is not None
-            and not self.access_log
-            and not self.root_path
-            and self.limit_concurrency is None
-        )
-        self._plain: dict[bytes, bytes] | None = None  # fields of a request that is not the app's yet, and may not be
-        self._whole = b""  # what has come of its body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or refuse when there are too many."""
@@ -141,21 +135,17 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end."""
+        self._load.catch_up()
         self._all.discard(self)
         if self._joining is not None:
             self._joining.let_go()
         super().connection_lost(exc)
-        answering, self._answering = self._answering, None
-        if answering is not None:
-            answering.disconnected = True
-            answering.message_event.set()
-        if isinstance(answering, DirectCycle):
-            answering.connection = None
-            if answering.on_leave is not None:
-                answering.on_leave()
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come, at once or when it is its turn."""
+        self._load.catch_up()  # of what callers have been sent already
+        if self._answering is not None:
+            self._send_nothing_ahead()
         is_new = self._in_head or not self._in_message
         if self._put_off or (is_new and not self._all.backlog.has_time()):
             self._put_off += 1
@@ -206,8 +196,7 @@ class Connection(HttpToolsProtocol):
             self._stop_app()
             self._refuse(400, "This is not a valid HTTP/1.1 request.", "invalid")
             return
-        if self._plain is not None and int(self._plain[b"content-length"]) > _MOST_AWAITED:
-            self._hand_over()  # who must not send that is told so before it has come
+        self._look_at_kept()
         if not self._in_head:
             if not self._in_message or self._body_bytes != body_bytes:
                 return
@@ -218,11 +207,8 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close, at once or after the answer; whoever asks asks again while something waits to be looked at."""
-        if self._put_off:
-            return
-        if self._plain is not None:
-            self._hand_over()
-        super().shutdown()
+        if not self._put_off:
+            super().shutdown()
 
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to another protocol, unless the request has been refused."""
@@ -254,11 +240,10 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._since = self._all.now
         self._body_bytes = self._marked = 0
-        if self._answers_directly and (self._was_asked or not self._is_shedding) and self._is_simple():
-            self._plain = plain_fields(self.headers)
-            if self._plain is not None:
-                self._head_bytes = 0
-                return
+        is_short = self._head_bytes <= self._limits.max_header_bytes
+        if is_short and (self._was_asked or not self._is_shedding) and self._keeps():
+            self._head_bytes = 0
+            return
         found = objection(
             self.url, self.headers, self.parser.get_http_version(), self._head_bytes, self._limits.max_header_bytes
         )
@@ -272,88 +257,12 @@ class Connection(HttpToolsProtocol):
             return
         self._call_app()
 
-    def _is_simple(self) -> bool:
-        """Whether the head is that of a POST with nothing before it, and neither long nor old."""
-        cycle = self.cycle
-        return (
-            self._head_bytes <= self._limits.max_header_bytes
-            and len(self.url) <= MAX_TARGET_BYTES
-            and _is_plain_run(self.url)
-            and (cycle is None or cycle.response_complete)
-            and self.app is self.config.loaded_app
-            and self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
-            and not self.flow.write_paused
-        )
-
     def _call_app(self) -> None:
-        super().on_headers_complete()
+        super()._call_app()
         if self._all.is_draining and self.cycle is not None:
             self.cycle.keep_alive = False
-        if len(self.pipeline) == 1 and self.is_answering_directly:
-            self.flow.resume_reading()  # else nobody would hear that the caller has left
-
-    def _hand_over(self) -> None:
-        """Do what would have been done at once, had the request not looked plain."""
-        self._plain = None
-        self._call_app()
-        body, self._whole = self._whole, b""
-        if body:
-            super().on_body(body)
-
-    def _begin(self, fields: dict[bytes, bytes]) -> bool:
-        """Whether the request, which is whole, needs no app: it is being answered, or has been."""
-        begin, url = self._all.begin, self.url
-        if begin is None or self._all.is_draining:
-            return False
-        path, _, query = url.partition(b"?")
-        scope: Any = self.scope
-        scope["method"] = "POST"
-        scope["path"] = path.decode()
-        scope["raw_path"] = path
-        scope["query_string"] = query
-        before = self.cycle
-        cycle = self.cycle = self._answering = DirectCycle(
-            scope, self.transport, self.flow, self.logger, self.access_logger, False, self.server_state.default_headers,
-            asyncio.Event(), False, True, self.on_response_complete,
-        )  # fmt: skip
-        cycle.more_body = False
-        cycle.connection = self
-        try:
-            has_begun = begin(PlainRequest(scope, fields, self._whole), cycle)
-        except Exception:  # the app raises it once more, and has an answer
-            self.logger.exception("A request could not be answered directly")
-            has_begun = False
-        if has_begun:
-            self._whole = b""
-            return True
-        cycle.connection = None
-        self.cycle, self._answering = before, None
-        return False
-
-    @property
-    def is_answering_directly(self) -> bool:
-        """Whether a run is under way here that the app knows nothing of."""
-        return isinstance(self._answering, DirectCycle) and self._answering.on_leave is not None
-
-    @property
-    def has_no_task(self) -> bool:
-        """Whether it is one that no task waits for."""
-        cycle = self._answering
-        return isinstance(cycle, DirectCycle) and cycle.on_leave is not None and not cycle.is_in_task
-
-    def call(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
-        """Let *app* answer."""
-        self._start_asgi_task(cycle, app)
-
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run *coroutine* in a task, for which the server waits as it does for the app."""
-        task = self.loop.create_task(coroutine)
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
         if cycle.scope["method"] != "HEAD":  # after whose head nothing is written
             self._joining = Joining(cycle)
         super()._start_asgi_task(cycle, app)
@@ -400,32 +309,18 @@ class Connection(HttpToolsProtocol):
         """A piece of the body."""
         self._body_bytes += len(body)
         self._head_bytes = 0
-        if self._plain is not None:
-            self._whole += body
-        else:
-            super().on_body(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._in_message = False
-        if self._plain is not None:
-            if self._begin(self._plain):
-                self._plain = None
-                return
-            self._hand_over()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The answer is out: the time of what comes next begins. Whoever stays idle is found by ``look``."""
         self._since = self.answered_at = self.loop.time()
         self._is_blocked = False
-        self._answering = None
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+        super().on_response_complete()
 
     def resume_writing(self) -> None:
         """The reader has taken most of what there was."""
@@ -488,6 +383,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, detail: str, kind: str, *, is_silent: bool = False) -> None:
         """Answer without the app, and close. Who has said nothing, or has half an answer, gets none."""
+        self._send_nothing_ahead()
         cycle = self.cycle
         has_begun = cycle is not None and cycle.response_started and not cycle.response_complete
         if not is_silent and not has_begun:
@@ -514,14 +410,6 @@ class Connection(HttpToolsProtocol):
             await send({"type": "http.response.body", "body": body})
 
         self.app = refusal  # the connection is closed after it
-
-
-def _is_plain_run(target: bytes) -> bool:
-    """Whether a target looks like that of a run, and each byte of it stands for itself.
-
-    Nothing else is answered directly, and to find that out at the door would cost each chat 20 us.
-    """
-    return b"/run" in target and target[0] == _SLASH and b"%" not in target and b"#" not in target and target.isascii()
 
 
 def _body(detail: str, kind: str) -> bytes:

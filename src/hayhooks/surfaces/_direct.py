@@ -30,6 +30,15 @@ class Answer(Protocol):
     def whole(self, body: bytes, header: Header) -> None:
         """Answer with 200 and *body*, which is JSON, and with one *header* more."""
 
+    def open_ahead(self) -> bool:
+        """Whether ``send_ahead`` may be called."""
+
+    def send_ahead(self, body: bytes, header: Header) -> None:
+        """Send what ``whole``, which is to be called next, would send, as far as that goes at once. From any thread."""
+
+    def close_ahead(self) -> bool:
+        """Have nothing more sent ahead. Whether something was."""
+
     def hand_over(self, app: ASGIApp) -> None:
         """Let *app* answer, in a task; without effect when the caller has left."""
 
@@ -66,8 +75,14 @@ class DirectRun:
         copy_context().run(self._call)
 
     def _call(self) -> None:
-        if not self._run.call(self._done):
+        if not self._run.call(self._done, self._open):
             self._answer.start(self._reply())
+
+    def _open(self) -> Callable[[Result], None] | None:
+        return self._send_ahead if self._answer.open_ahead() else None
+
+    def _send_ahead(self, result: Result) -> None:
+        self._answer.send_ahead(self._render(result), request_id_header(self._run))
 
     def fail(self, error: BaseException | None) -> None:
         """Answer with *error*, which has ended the run."""
@@ -76,7 +91,7 @@ class DirectRun:
 
     def stop(self) -> None:
         """The server waits no longer."""
-        if self._is_over:
+        if self._is_over or self._answer.close_ahead():
             return
         if self._task is not None:
             self._task.cancel()

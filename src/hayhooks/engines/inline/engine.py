@@ -90,6 +90,11 @@ class InlineEngine:
         """For how long calls wait for a thread at present. Event loop only."""
         return self._threads[0].delay_s if self._threads is not None else 0.0
 
+    def catch_up(self) -> None:
+        """Hear what threads have told already. Event loop only."""
+        if self._threads is not None:
+            self._threads[1].catch_up()
+
     def limit_waiting(self, max_wait_s: float | None) -> None:
         """Refuse calls that have waited longer for a thread, from now on; None: no more. Event loop only."""
         if self._threads is not None:

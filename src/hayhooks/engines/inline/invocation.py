@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from hayhooks.engines.threads import Mailbox, Threads
 
 Reply = Result | Raw | EventStream | WholeStream
 Tell = Callable[[Any, BaseException | None], None]  # a Reply, or what was raised in its place
+Ahead = Callable[[Result], None]
 
 
 class _Invocation:
@@ -80,12 +82,15 @@ class ThreadInvocation(_Invocation):
         self._bridge: ThreadBridge | None = None
         self._opened: EventStream | None = None
         self._tell: Tell | None = None  # who waits for the reply
+        self._ahead: Ahead | None = None
 
-    def begin(self, tell: Tell) -> bool:
+    def begin(self, tell: Tell, ahead: Callable[[], Ahead | None]) -> bool:
         """Run the hook, and *tell* its answer, or its stream once it has begun one; False for an open stream."""
         if self._is_open:
             return False
         self._tell = tell
+        if self._threads.is_idle:
+            self._ahead = ahead()
         self._submit()
         return True
 
@@ -96,7 +101,7 @@ class ThreadInvocation(_Invocation):
             self._submit()
             return self._opened
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.begin(partial(_settle, future))
+        self.begin(partial(_settle, future), _nobody)
         try:
             return await future
         except asyncio.CancelledError:
@@ -117,6 +122,7 @@ class ThreadInvocation(_Invocation):
     def _run(self) -> None:
         """The thread's work."""
         current_context.set(self._context)
+        ahead, self._ahead = self._ahead, None
         reply: Reply | None = None
         failure: BaseException | None = None
         try:
@@ -140,6 +146,11 @@ class ThreadInvocation(_Invocation):
             self._context.report = None
             bridge.end(_storable(failure) if failure is not None else None)
             self._mailbox.post(self._ended)
+        elif ahead is not None and type(reply) is Result and self._threads.has_one_job:
+            self._mailbox.put(self._ended, (reply, None))  # first: what its caller does next finds the run ended
+            with suppress(Exception):  # then it is sent by who is told
+                ahead(reply)
+            self._mailbox.wake()
         else:
             self._mailbox.post(self._ended, (reply, failure))
 
@@ -216,7 +227,7 @@ class LoopInvocation(_Invocation):
         self._inner: _Producer | ThreadInvocation | None = None
         self._has_begun = False
 
-    def begin(self, _tell: Tell) -> bool:
+    def begin(self, _tell: Tell, _ahead: Callable[[], Ahead | None]) -> bool:
         """It takes a task."""
         return False
 
@@ -358,6 +369,10 @@ class _Producer:
         assert isinstance(rest, EventStream)
         self.stream.rest = rest
         return None
+
+
+def _nobody() -> None:
+    return None
 
 
 def _settle(future: "asyncio.Future[Reply]", reply: Reply, failure: BaseException | None) -> None:
