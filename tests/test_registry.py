@@ -33,7 +33,7 @@ class HandInvocation:
     callbacks: list[Any] = field(default_factory=list)
     tell: Any = None
 
-    def begin(self, tell: Any) -> bool:
+    def begin(self, tell: Any, _ahead: Any) -> bool:
         self.tell = tell
         return True
 
@@ -307,6 +307,10 @@ async def test_a_run_gives_lease_and_slot_back_when_it_ends() -> None:
     assert (live.leases, live.running, invocation.is_cancelled) == (0, 0, False)
 
 
+def nobody() -> None:
+    return None
+
+
 def begun(registry: Registry, stop: Any = None) -> Run | None:
     grounds = Grounds(registry, lambda name, _caller, session: registry.choose(name, session), Load())
     run = Run(grounds, "greet", "run_api", Call(), "test", registry.live["greet"])
@@ -322,7 +326,7 @@ async def test_a_run_without_a_task_takes_and_gives_back_the_same() -> None:
     assert (live.leases, live.running) == (1, 1)
     assert begun(registry) is None  # it would have to wait
     heard: list[Any] = []
-    assert run.call(heard.append)
+    assert run.call(heard.append, nobody)
     invocation = worker_of(live.deployment).invocations[0]
     invocation.finish()
     invocation.tell(Result(b"1"), None)
@@ -337,7 +341,7 @@ async def test_a_run_without_a_task_that_is_left_early_keeps_lease_and_slot_unti
     live = registry.live["greet"]
     run = begun(registry)
     assert run is not None
-    run.call(lambda _: None)
+    run.call(lambda _: None, nobody)
     assert isinstance(run.leave(asyncio.CancelledError()), asyncio.CancelledError)
     invocation = worker_of(live.deployment).invocations[0]
     assert invocation.is_cancelled
@@ -354,7 +358,7 @@ async def test_what_is_more_than_a_result_is_the_reply_of_the_run_once_it_is_ent
     run = begun(registry)
     assert run is not None
     heard: list[Any] = []
-    run.call(heard.append)
+    run.call(heard.append, nobody)
     invocation = worker_of(live.deployment).invocations[0]
     invocation.finish()
     invocation.tell(None, error)

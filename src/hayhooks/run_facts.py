@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -90,12 +91,8 @@ class RunFacts(NamedTuple):
 
     def text(self) -> str:
         """On one line."""
-        caller = printable(self.caller, 64)
-        text = (
-            f"run={self.run_id} deployment={self.deployment} version={self.version[:12]} entry={self.entry} "
-            f"via={self.via} caller={caller if ' ' not in caller else repr(caller)} status={self.status} "
-            f"queue_ms={self.queue_ms} run_ms={self.run_ms}"
-        )
+        which = _which(self.deployment, self.version, self.entry, self.via, self.caller, self.status)
+        text = f"run={self.run_id} {which} queue_ms={self.queue_ms} run_ms={self.run_ms}"
         if self.input_tokens is not None:
             text += f" input_tokens={self.input_tokens} output_tokens={self.output_tokens}"
         if self.streamed:
@@ -105,6 +102,16 @@ class RunFacts(NamedTuple):
         if self.trace_id is not None:
             text += f" trace_id={self.trace_id}"
         return text
+
+
+@lru_cache(maxsize=256)
+def _which(deployment: str, version: str, entry: str, via: str, caller: str, status: str) -> str:
+    """What many runs have in common."""
+    shown = printable(caller, 64)
+    return (
+        f"deployment={deployment} version={version[:12]} entry={entry} via={via} "
+        f"caller={shown if ' ' not in shown else repr(shown)} status={status}"
+    )
 
 
 def status_of(error: BaseException) -> str:

@@ -235,7 +235,7 @@ async def _lifespan(app: HayhooksApp) -> AsyncIterator[None]:
     reconciler = Reconciler(store, shared)
     canary_reconciler = CanaryReconciler(store, directory)
     turns = WorkerTurns(store, shared, reconciler.catch_up, settings.worker_timeout_s)
-    log_run = run_listener(settings)
+    log_run = run_listener(settings, lambda: app.load.runs == 0)
 
     def on_run_end(run: Run, error: BaseException | None) -> None:
         app.tally.count(run, error)

@@ -85,8 +85,7 @@ class DirectCycle(RequestResponseCycle):
         if self.disconnected:
             return
         self.response_started = self.response_complete = True
-        if self.close_ahead():
-            assert self.ahead is not None
+        if self.ahead is not None and self.ahead.close():
             if self.ahead.left and not self.transport.is_closing():
                 self.transport.write(self.ahead.left)
         elif len(body) > MOST_JOINED:
