@@ -17,7 +17,8 @@ from hayhooks.core.context import RunContext, current_context
 from hayhooks.core.errors import RunCancelled
 from hayhooks.engines.bridge import TASK_HIGH_WATER, THREAD_HIGH_WATER, TaskBridge, ThreadBridge
 from hayhooks.engines.inline.invocation import LoopInvocation, ThreadInvocation
-from hayhooks.engines.threads import Mailbox, Threads
+from hayhooks.engines.mailbox import Mailbox
+from hayhooks.engines.threads import Threads
 
 WAIT_S = 30
 LARGE = "x" * 100_000
@@ -144,6 +145,24 @@ async def test_jobs_that_compute_share_a_few_threads_however_many_wait() -> None
     await asyncio.gather(*(pool.run(work) for _ in range(200)))
     pool.threads.close()
     assert len(seen) < 100  # two, on a processor of their own
+
+
+async def test_jobs_that_compute_do_not_keep_the_threads_of_others_that_blocked() -> None:
+    before = run_threads()
+    pool = Pool()
+    barrier = threading.Barrier(100)
+    await asyncio.gather(*(pool.run(lambda: void(barrier.wait(WAIT_S))) for _ in range(100)))
+    is_over = False
+
+    async def call_again() -> None:
+        while not is_over:
+            await pool.run(partial(computing, 0.005))
+
+    callers = [asyncio.create_task(call_again()) for _ in range(20)]  # far less than threads: none waits
+    await until(lambda: len(run_threads() - before) < 50)
+    is_over = True
+    await asyncio.gather(*callers)
+    pool.threads.close()
 
 
 async def test_jobs_that_block_all_run_at_once_also_beside_others_that_compute() -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from hayhooks.core.errors import RunCancelled
-from hayhooks.engines.threads import Mailbox
+from hayhooks.engines.mailbox import Mailbox
 
 # Items a producer may be ahead of its reader. A thread that produces without pause fills it in about half a
 # millisecond and then gives up the interpreter lock; larger makes bursts longer, not faster.

@@ -6,8 +6,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-LOOK_EVERY_S = 0.001
+LOOK_EVERY_S = 0.001  # while jobs wait
 LOOKS_TO_JUDGE = 3
+LOOK_SELDOM_S = 0.05  # while none do, and there are many
 FEW = 2  # threads: jobs that compute get no further with more, and hold up the loop
 _SOON_S = 0.003
 _SOON_WHEN_BUSY_S = 0.05
@@ -16,7 +17,7 @@ _COMPUTES = 0.3  # of what the process uses of one: jobs that use so much comput
 _PARALLEL = 0.8  # of a processor for each thread: they compute without the interpreter lock
 _PROCESSORS = os.cpu_count() or 1
 _LATE_S = 0.02
-_LONG_S = 0.05  # a job that has not used the processor for so long waits for something
+_LONG_S = LOOK_SELDOM_S  # a job that has not used the processor for so long waits for something
 _STALE_S = 4 * _LONG_S  # between two readings of the threads' clocks
 _UNUSED_S = 0.0005  # of processor time in _LONG_S: looking for the interpreter lock, and not getting it
 
@@ -64,12 +65,12 @@ class Pace:
         loop_s = time.thread_time()
         self._before = _Moment(ended, time.monotonic(), time.process_time() - loop_s, loop_s)
 
-    def missing(self, threads: int, waiting: int, ended: int, looks: int) -> int:
-        """How many threads more there should be, after *looks* looks; -1: one less.
+    def missing(self, threads: int, waiting: int, ended: int, passed_looks_s: float) -> int:
+        """How many threads more there should be, after looks that should have taken so long; less than 0: fewer.
 
         None, if what waits is done soon at the present pace. As few as get on for jobs that compute, beside those
-        that wait for something or take long. Otherwise twice as many: hundreds of blocking jobs run within
-        milliseconds, and a passing jam costs few threads.
+        that wait for something or take long; from many to few in steps, as what looks like it may pass. Otherwise twice
+        as many: hundreds of blocking jobs run within milliseconds, and a passing jam costs few threads.
         """
         before = self._before
         self.begin(ended)
@@ -78,8 +79,8 @@ class Pace:
         pool_s, loop_s = now.pool_s - before.pool_s, now.loop_s - before.loop_s
         used_s = pool_s + loop_s
         # A look that comes late waited for the lock, or for a processor.
-        is_busy = used_s >= _BUSY * passed_s or passed_s - looks * LOOK_EVERY_S > _LATE_S
-        if waiting * passed_s <= done * (_SOON_WHEN_BUSY_S if is_busy else _SOON_S):
+        is_busy = used_s >= _BUSY * passed_s or passed_s - passed_looks_s > _LATE_S
+        if waiting and waiting * passed_s <= done * (_SOON_WHEN_BUSY_S if is_busy else _SOON_S):
             return 0
         # Whatever else of the process computes shall not hold the jobs up: their own clocks are read, now and then.
         if is_busy and pool_s >= _COMPUTES * used_s:
@@ -120,4 +121,4 @@ class Pace:
         missing = FEW + blocked + long - threads
         if missing > 0:
             return min(waiting, max(missing, blocked))  # doubling, where it is those that wait which are many
-        return -1 if missing < 0 else 0
+        return missing // 2 if missing < 0 else 0

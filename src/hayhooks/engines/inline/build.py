@@ -28,7 +28,8 @@ from hayhooks.engines.inline.signature import read_arguments, signature_of
 from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.inline.worker import Hook, InlineWorker
 from hayhooks.engines.loader import PrivatePackage, public_names
-from hayhooks.engines.threads import Mailbox, Threads
+from hayhooks.engines.mailbox import Mailbox
+from hayhooks.engines.threads import Threads
 from hayhooks.wrapper import BasePipelineWrapper
 from hayhooks.yaml_wrapper import YAMLPipelineWrapper
 

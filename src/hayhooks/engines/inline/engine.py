@@ -14,7 +14,8 @@ from hayhooks.core.haystack.protocols import remember_protocols
 from hayhooks.core.haystack.schema import teach_pydantic
 from hayhooks.engines.inline.build import build
 from hayhooks.engines.loader import collect
-from hayhooks.engines.threads import Mailbox, Threads
+from hayhooks.engines.mailbox import Mailbox
+from hayhooks.engines.threads import Threads
 
 # A collection stops every thread while it looks at all that is deployed: versions that retire together share one.
 _GATHER_S = 0.25

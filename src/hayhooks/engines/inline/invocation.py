@@ -19,7 +19,8 @@ from hayhooks.engines.inline.result import ResultModel
 from hayhooks.engines.inline.streams import EventStream, WholeStream, said
 from hayhooks.engines.inline.values import Media, is_async_stream, stream_source
 from hayhooks.engines.inline.vectors import VectorsModel
-from hayhooks.engines.threads import Mailbox, Threads
+from hayhooks.engines.mailbox import Mailbox
+from hayhooks.engines.threads import Threads
 
 Reply = Result | Raw | EventStream | WholeStream
 Tell = Callable[[Any, BaseException | None], None]  # a Reply, or what was raised in its place

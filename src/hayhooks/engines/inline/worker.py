@@ -15,7 +15,8 @@ from hayhooks.engines.inline.result import ResultModel
 from hayhooks.engines.inline.signature import Arguments
 from hayhooks.engines.inline.vectors import VectorsModel
 from hayhooks.engines.loader import PrivatePackage
-from hayhooks.engines.threads import Mailbox, Threads
+from hayhooks.engines.mailbox import Mailbox
+from hayhooks.engines.threads import Threads
 from hayhooks.wrapper import BasePipelineWrapper
 
 
