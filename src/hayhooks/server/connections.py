@@ -18,7 +18,7 @@ from hayhooks.server.direct_protocol import DirectProtocol
 from hayhooks.server.heads import Objection, objection, too_large
 from hayhooks.server.joining import Joining
 from hayhooks.server.shedding import refusal, target_of
-from hayhooks.surfaces._direct import Answer, Begin, PlainRequest
+from hayhooks.surfaces._direct import Begin
 
 # Slower than this, over a whole time-out, is no honest line. Source: Kestrel's MinRequestBodyDataRate.
 MIN_BYTES_PER_S = 240
@@ -47,8 +47,7 @@ class Connections:
     def __init__(self, limits: ConnectionLimits, load: Load, begin: Begin | None = None) -> None:
         self.limits = limits
         self.load = load
-        self.answers_directly = begin is not None
-        self._begin = begin
+        self.begin = begin
         self.backlog = Backlog()
         load.backlog_s = self.backlog.delay_s
         self.now = 0.0  # seconds of the loop's clock when the last round began
@@ -65,10 +64,6 @@ class Connections:
     ) -> "Connection":
         """A connection, as uvicorn asks for one."""
         return Connection(self, config, server_state, app_state, _loop)
-
-    def begin(self, request: PlainRequest, answer: Answer) -> bool:
-        """Begin to answer *request* at once; False, and nothing has happened, where the app is to be called for it."""
-        return not self.is_draining and self._begin is not None and self._begin(request, answer)
 
     @property
     def is_full(self) -> bool:
@@ -108,8 +103,7 @@ class Connection(DirectProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        begin = connections.begin if connections.answers_directly else None
-        super().__init__(begin, config, server_state, app_state, _loop)
+        super().__init__(connections.begin, config, server_state, app_state, _loop)
         self._all = connections
         self._limits = connections.limits
         self._load = connections.load
@@ -196,7 +190,8 @@ class Connection(DirectProtocol):
             self._stop_app()
             self._refuse(400, "This is not a valid HTTP/1.1 request.", "invalid")
             return
-        self._look_at_kept()
+        if self._plain is not None:
+            self._look_at_kept(self._plain)
         if not self._in_head:
             if not self._in_message or self._body_bytes != body_bytes:
                 return
@@ -314,6 +309,8 @@ class Connection(DirectProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._in_message = False
+        if self._plain is not None and self._all.is_draining:
+            self._hand_over()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -130,9 +130,9 @@ class DirectProtocol(HttpToolsProtocol):
             self._plain = plain_fields(self.headers)
         return self._plain is not None
 
-    def _look_at_kept(self) -> None:
-        """After each piece: who must not send a long body is told so before it has come."""
-        if self._plain is not None and int(self._plain[b"content-length"]) > _MOST_AWAITED:
+    def _look_at_kept(self, fields: dict[bytes, bytes]) -> None:
+        """It has not come as a whole: who must not send a long body is told so before it has."""
+        if int(fields[b"content-length"]) > _MOST_AWAITED:
             self._hand_over()
 
     def _is_begun(self, fields: dict[bytes, bytes]) -> bool:
