@@ -1,7 +1,6 @@
 """Pipelines in YAML: Haystack's own format plus what the pipeline's users give and get."""
 
 import json
-import keyword
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -136,8 +135,8 @@ def _inputs(declared: Any) -> dict[str, tuple[tuple[str, str], ...]]:
         listed = [targets] if isinstance(targets, str) else targets
         if not _is_list_of_str(listed) or not listed:
             raise InvalidYAML(f"Input {name!r} must be 'component.socket' or a list of them.")
-        if not str(name).isidentifier() or keyword.iskeyword(str(name)) or name == "self":
-            raise InvalidYAML(f"Input {name!r} must be a name of letters, digits and '_', and no word of Python's.")
+        if name in ("", "self"):
+            raise InvalidYAML(f"An input cannot be called {name!r}.")
         resolved[str(name)] = tuple(_target("Input", name, target) for target in listed)
     return resolved
 

@@ -183,7 +183,20 @@ def _parameter(name: str, sockets: Sequence[Any]) -> inspect.Parameter:
     default = inspect.Parameter.empty if any(map(needs_value, sockets)) else _default(sockets)
     # Of a wrapper's hook, ``headers: Any`` means the request's headers; here it is an input like every other.
     annotation = object if name == "headers" and told.type is Any else told.type
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+    return _Input(name, annotation, default)
+
+
+class _Input(inspect.Parameter):
+    """A keyword whose name may be any text, as YAML's are: ``my-query``, ``class``."""
+
+    def __init__(self, name: str, annotation: Any, default: Any) -> None:
+        super().__init__("input", inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+        self._told = name
+
+    @property
+    def name(self) -> str:
+        """As the YAML says it."""
+        return self._told
 
 
 def _default(sockets: Sequence[Any]) -> Any:
