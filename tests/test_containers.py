@@ -71,11 +71,16 @@ def test_the_compose_file_keeps_to_the_compose_specification() -> None:
 
 
 def test_docker_compose_accepts_the_file() -> None:
-    docker = shutil.which("docker")
-    if not docker or run(docker, "compose", "version").returncode:
-        pytest.skip("no docker client with the compose plugin; the specification was checked above")
-    found = run(docker, "compose", "config", "--quiet")
+    commands = [["docker", "compose"], ["docker-compose"]]
+    here = [command for command in commands if shutil.which(command[0])]
+    there = [command for command in here if re.match("[2-9]", run(*command, "version", "--short").stdout)]
+    if not there:
+        pytest.skip("no Docker Compose 2; the specification was checked above")
+    found = run(*there[0], "config", "--format", "json")
     assert found.returncode == 0, found.stderr
+    project = json.loads(found.stdout)
+    assert sorted(project["services"]) == ["hayhooks", "open-webui"]
+    assert {port["host_ip"] for service in project["services"].values() for port in service["ports"]} == {"127.0.0.1"}
 
 
 def test_containers_are_reached_from_this_machine_only() -> None:
