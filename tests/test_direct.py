@@ -490,7 +490,7 @@ async def test_who_has_begun_to_ask_is_not_idle(tmp_path: Path) -> None:
         writer.write(post("/sync/run"))
         await reader.readuntil(b'"}')
         (connection,) = served.connections.open
-        assert connection.answered_at is not None
+        await until(lambda: connection.answered_at is not None)
         writer.write(b"POST /sync/r")
         await until(lambda: connection.answered_at is None)
 
