@@ -98,6 +98,23 @@ async def test_a_message_that_fails_is_reported_and_those_behind_it_are_heard() 
     assert [str(error) for error in reported] == ["no"]
 
 
+async def test_who_catches_up_is_not_told_of_the_failures_of_others() -> None:
+    loop = asyncio.get_running_loop()
+    reported: list[BaseException] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    mailbox = Mailbox(loop)
+    heard: list[int] = []
+    mailbox.catch_up()
+    mailbox.put(lambda _: void(1 / 0))
+    mailbox.put(heard.append, 1)
+    mailbox.catch_up()
+    assert [type(error) for error in reported] == [ZeroDivisionError]
+    await until(lambda: heard == [1])
+    mailbox.put(heard.append, 2)
+    mailbox.catch_up()
+    assert heard == [1, 2]
+
+
 def test_messages_after_the_end_of_the_loop_are_dropped() -> None:
     loop = asyncio.new_event_loop()
     mailbox = Mailbox(loop)

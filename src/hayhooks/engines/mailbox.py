@@ -46,10 +46,14 @@ class Mailbox:
                 self._calls.clear()
 
     def catch_up(self) -> None:
-        """Call now what was put. Event loop only."""
+        """Call now what was put. Event loop only. Failures are the loop's, not those of whoever asks."""
         if self._is_ahead:
             self._is_ahead = False
-            self._call_all()
+            try:
+                self._call_all()
+            except Exception as error:
+                context = {"message": "What a thread has told could not be taken in", "exception": error}
+                self._loop.call_exception_handler(context)
 
     def _drain(self) -> None:
         # Re-armed before reading: a message that comes in between wakes the loop once more, none is lost.
