@@ -26,11 +26,16 @@ class Threads:
         self._mailbox = mailbox
         self._keep_idle_s = keep_idle_s
         self._loop = asyncio.get_running_loop()
-        self._calls: SimpleQueue[bool] = SimpleQueue()  # one for each job; False: end
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # wake a thread: True: one that is counted as woken
         self._jobs: dict[str, deque[tuple[float, Callable[[], None]]]] = {}  # by group, in the order of their turns
-        self._choosing = threading.Lock()
+        self._choosing = threading.Lock()  # for these five
+        self._waiting = 0  # jobs
+        self._idle = 0  # threads that sleep, and are not being woken
+        self._woken = 0  # threads that have not said yet that they are awake
         self._threads = 0
         self._leaving = 0  # threads that are to end and are not counted any more
+        self._peak = 1  # jobs at once, since there was none
+        self._is_waking = False  # in this round of the loop
         self._outstanding = 0  # jobs that have not ended; threads look at it as well
         self._ended = 0
         self.max_wait_s: float | None = None  # jobs look at it themselves
@@ -63,12 +68,20 @@ class Threads:
         Jobs of one *group* run in order; groups take turns.
         """
         self._outstanding += 1
+        is_alone = self._outstanding == 1 and self._peak == 1  # now, and as it looks soon
+        self._peak = 1 if self._outstanding == 1 else max(self._peak, self._outstanding)
         with self._choosing:
             jobs = self._jobs.get(group)
             if jobs is None:
                 jobs = self._jobs[group] = deque()
             jobs.append((time.monotonic(), job))
-        self._calls.put(True)
+            self._waiting += 1
+            wakes = is_alone and self._wakes()
+        if wakes:
+            self._calls.put(True)
+        elif not is_alone and not self._is_waking:
+            self._is_waking = True
+            self._loop.call_soon(self._wake)
         if self._outstanding > self._threads:
             if self._threads == 0:
                 self._spawn()
@@ -101,7 +114,7 @@ class Threads:
 
     def _look(self) -> None:
         self._timer = None
-        waiting = max(0, min(self._calls.qsize(), self._outstanding - self._threads))
+        waiting = max(0, min(self._waiting, self._outstanding - self._threads))
         if self._closed or (not waiting and not self._has_many):
             return
         if bool(waiting) != (self._look_s == LOOK_EVERY_S):
@@ -125,40 +138,90 @@ class Threads:
 
     def _spawn(self) -> None:
         self._threads += 1
-        if self._leaves():  # who was to end stays
-            return
+        with self._choosing:
+            if self._leaving:  # who was to end stays
+                self._leaving -= 1
+                return
         threading.Thread(target=self._work, name="hayhooks-run", daemon=True).start()
 
     def _work(self) -> None:
         calls = self._calls
         me = Worker()
         self._pace.workers.add(me)
-        while not (self._leaving and self._leaves()):
-            try:
-                called = calls.get(timeout=self._keep_idle_s)
-            except Empty:  # only the loop may decide to let a thread go
-                self._mailbox.post(self._shrink)
+        call: bool | None = None
+        while True:
+            job, ends = self._next(call)
+            if ends:
+                break
+            if job is not None:
+                me.began_at = time.monotonic()
+                job()
+                me.began_at = None
+                del job  # an idle thread must not keep the last run's values alive
+                call = None
                 continue
-            if not called:
-                if self._closed:
+            while True:
+                try:
+                    call = calls.get(timeout=self._keep_idle_s)
                     break
-                continue  # to see whether it is this one that ends
-            me.began_at = time.monotonic()
-            job = self._next()
-            job()
-            me.began_at = None
-            del job  # an idle thread must not keep the last run's values alive
+                except Empty:  # only the loop may decide to let a thread go
+                    self._mailbox.post(self._shrink)
         self._pace.workers.discard(me)
 
-    def _next(self) -> Callable[[], None]:
-        """The first job of the group whose turn it is; the group goes to the end of the row."""
+    def _next(self, call: bool | None) -> tuple[Callable[[], None] | None, bool]:
+        """The first job of the group whose turn it is, which then goes to the end of the row; and whether to end.
+
+        *call* is what woke the thread, None if it was awake. When there is neither, it is to sleep.
+        """
+        job: Callable[[], None] | None = None
+        ends = False
         with self._choosing:
-            group = next(iter(self._jobs))
-            jobs = self._jobs.pop(group)
-            _, job = jobs.popleft()
-            if jobs:
-                self._jobs[group] = jobs
-            return job
+            if call:
+                self._woken -= 1
+            elif call is not None:
+                self._idle -= 1
+            if self._leaving:
+                self._leaving -= 1
+                ends = True
+            elif self._waiting:
+                self._waiting -= 1
+                group = next(iter(self._jobs))
+                jobs = self._jobs.pop(group)
+                _, job = jobs.popleft()
+                if jobs:
+                    self._jobs[group] = jobs
+            elif self._closed:
+                ends = True
+            else:
+                self._idle += 1
+            wakes = self._wakes()
+        if wakes:
+            self._calls.put(True)
+        return job, ends
+
+    def _wakes(self) -> bool:
+        """Whether to wake one more thread now; then it counts as woken. With the lock.
+
+        One at a time, who then sees to the next: threads woken for jobs that are short would find nothing to do, and
+        each costs as much as the job.
+        """
+        if not self._waiting or not self._idle or self._woken:
+            return False
+        self._idle -= 1
+        self._woken += 1
+        return True
+
+    def _wake(self) -> None:
+        """Wake a thread for the jobs of this round.
+
+        Not sooner where there are several: an event loop lets the interpreter lock go between two things that it reads,
+        and would wait there until the thread has done what there is, for each job anew.
+        """
+        self._is_waking = False
+        with self._choosing:
+            wakes = self._wakes()
+        if wakes:
+            self._calls.put(True)
 
     def _shrink(self, _: object) -> None:
         if self._threads > max(1, self._outstanding) and not self._closed:
@@ -171,11 +234,3 @@ class Threads:
             self._leaving += count
         for _ in range(count):  # those that are idle are to hear it
             self._calls.put(False)
-
-    def _leaves(self) -> bool:
-        """Whether one thread is to end: then that has been settled."""
-        with self._choosing:
-            if self._leaving:
-                self._leaving -= 1
-                return True
-            return False
