@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gc
 import socket
+import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -406,7 +408,7 @@ async def test_nothing_is_left_in_a_circle(tmp_path: Path) -> None:
         gc.collect()
         gc.disable()
         try:
-            for path in ("/sync/run", "/async/run", "/async_odd/run", "/strict/run"):
+            for path in ("/sync/run", "/async/run", "/sync_odd/run", "/async_odd/run", "/strict/run"):
                 async with served.connected() as (reader, writer), asyncio.timeout(WAIT_S):
                     for text in ("stream", "none", "value"):
                         writer.write(post(path, b'{"text": "%s"}' % text.encode(), "X-Last: 1"))
@@ -483,6 +485,25 @@ def test_what_is_sent_ahead_goes_as_far_as_it_can_and_to_nobody_else() -> None:
             late.send(b"late")
         assert there.recv(10) == b"late"
         assert there.recv(10) == b""
+
+
+HOLDS = threading.Event()
+
+
+async def test_who_leaves_is_not_held_by_a_hook_that_goes_on(tmp_path: Path) -> None:
+    wrappers = Wrappers()
+    hook = "def run_api(self, text: str) -> str:\n    HOLDS.wait(30)\n    return text"
+    wrappers.add("holds", hook, imports=f"from {__name__} import HOLDS")
+    wrappers.write(tmp_path / "pipelines")
+    async with serving(tmp_path) as served:
+        async with served.connected() as (_, writer):
+            writer.write(post("/holds/run"))
+            await until(lambda: any(connection.is_answering_directly for connection in served.connections.open))
+            gone = [weakref.ref(connection) for connection in served.connections.open]
+        await until(lambda: not served.connections.open)
+        gc.collect()
+        assert [found for found in gone if found() is not None] == []
+        HOLDS.set()
 
 
 async def test_who_has_begun_to_ask_is_not_idle(tmp_path: Path) -> None:

@@ -137,9 +137,9 @@ class Connection(DirectProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come, at once or when it is its turn."""
-        self._load.catch_up()  # of what callers have been sent already
-        if self._answering is not None:
-            self._send_nothing_ahead()
+        self._catch_up()
+        if self.transport.is_closing():
+            return
         is_new = self._in_head or not self._in_message
         if self._put_off or (is_new and not self._all.backlog.has_time()):
             self._put_off += 1
@@ -149,8 +149,15 @@ class Connection(DirectProtocol):
         else:
             self._take(data)
 
+    def _catch_up(self) -> None:
+        """Hear of what callers have been sent already."""
+        self._load.catch_up()
+        if self._answering is not None:
+            self._send_nothing_ahead()
+
     def _take_later(self, data: bytes) -> None:
         self._put_off -= 1
+        self._catch_up()
         if self.transport.is_closing():
             return
         protocol = self.transport.get_protocol()
@@ -382,7 +389,7 @@ class Connection(DirectProtocol):
         """Answer without the app, and close. Who has said nothing, or has half an answer, gets none."""
         self._send_nothing_ahead()
         cycle = self.cycle
-        has_begun = cycle is not None and cycle.response_started and not cycle.response_complete
+        has_begun = self.is_cut or (cycle is not None and cycle.response_started and not cycle.response_complete)
         if not is_silent and not has_begun:
             body = _body(detail, kind)
             retry = b"retry-after: 1\r\n" if status == 503 else b""

@@ -130,6 +130,11 @@ class DirectCycle(RequestResponseCycle):
         """Have nothing more sent ahead. Whether something was."""
         return self.ahead is not None and self.ahead.close()
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a part of the answer was sent ahead, and the rest has not followed."""
+        return not self.response_started and self.ahead is not None and bool(self.ahead.left)
+
     def hand_over(self, app: ASGIApp) -> None:
         """Let *app* answer, in a task; without effect when the connection is lost."""
         self.close_ahead()

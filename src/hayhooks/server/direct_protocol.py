@@ -52,11 +52,11 @@ class DirectProtocol(HttpToolsProtocol):
                 answering.on_leave()
 
     def shutdown(self) -> None:
-        """Close, at once or after the answer."""
+        """Close, at once or after the answer; not when one has just been sent that does not say that it is the last."""
         if self._plain is not None:
             self._hand_over()
-        self._send_nothing_ahead()  # it would not say that it is the last one
-        super().shutdown()
+        if not self._send_nothing_ahead():
+            super().shutdown()
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -94,6 +94,11 @@ class DirectProtocol(HttpToolsProtocol):
         """Whether it is one that no task waits for."""
         cycle = self._answering
         return isinstance(cycle, DirectCycle) and cycle.on_leave is not None and not cycle.is_in_task
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a part of an answer was sent ahead, and the rest has not followed."""
+        return isinstance(self._answering, DirectCycle) and self._answering.is_cut
 
     @property
     def descriptor(self) -> int | None:
@@ -177,9 +182,9 @@ class DirectProtocol(HttpToolsProtocol):
         if len(self.pipeline) == 1 and self.is_answering_directly:
             self.flow.resume_reading()  # else nobody would hear that the caller has left
 
-    def _send_nothing_ahead(self) -> None:
-        if isinstance(self._answering, DirectCycle):
-            self._answering.close_ahead()
+    def _send_nothing_ahead(self) -> bool:
+        """From now on. Whether something was, of which the event loop has not heard."""
+        return isinstance(self._answering, DirectCycle) and self._answering.close_ahead()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle

@@ -91,8 +91,10 @@ class DirectRun:
 
     def stop(self) -> None:
         """The server waits no longer."""
-        if self._is_over or self._answer.close_ahead():
-            return
+        if not self._is_over and not self._answer.close_ahead():
+            self._stop()
+
+    def _stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
         else:
@@ -101,8 +103,9 @@ class DirectRun:
 
     def _leave(self) -> None:
         """The caller waits no longer."""
-        self._has_left = True
-        self.stop()
+        if not self._is_over and not self._answer.close_ahead():
+            self._has_left = True
+            self._stop()
 
     def _end(self) -> None:
         self._is_over = True

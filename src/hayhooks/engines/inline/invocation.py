@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -108,6 +107,8 @@ class ThreadInvocation(_Invocation):
         except asyncio.CancelledError:
             self._tell = None
             raise
+        finally:
+            del future  # the traceback of a failure holds this frame
 
     def _submit(self) -> None:
         self._submitted_at = time.monotonic()
@@ -116,14 +117,13 @@ class ThreadInvocation(_Invocation):
     def cancel(self) -> None:
         """Stop the hook at its next chunk or component boundary."""
         self._context.is_cancelled = True
-        self._tell = None
+        self._tell = self._ahead = None
         if self._bridge is not None:
             self._bridge.close()
 
     def _run(self) -> None:
         """The thread's work."""
         current_context.set(self._context)
-        ahead, self._ahead = self._ahead, None
         reply: Reply | None = None
         failure: BaseException | None = None
         try:
@@ -147,13 +147,22 @@ class ThreadInvocation(_Invocation):
             self._context.report = None
             bridge.end(_storable(failure) if failure is not None else None)
             self._mailbox.post(self._ended)
-        elif ahead is not None and type(reply) is Result and self._threads.has_one_job:
-            self._mailbox.put(self._ended, (reply, None))  # first: what its caller does next finds the run ended
-            with suppress(Exception):  # then it is sent by who is told
-                ahead(reply)
-            self._mailbox.wake()
+        elif self._ahead is not None and type(reply) is Result and self._threads.has_one_job:
+            self._send_ahead(reply)
         else:
             self._mailbox.post(self._ended, (reply, failure))
+        del failure  # its traceback holds this frame
+
+    def _send_ahead(self, reply: Result) -> None:
+        ahead = self._ahead
+        self._mailbox.put(self._ended, (reply, None))  # first: what its caller does next finds the run ended
+        try:
+            if ahead is not None:  # its caller has not left just now
+                ahead(reply)
+        except Exception:
+            return  # then who is told sends it
+        finally:
+            self._mailbox.wake()
 
     def _stream(self, source: Any, media: Media) -> None:
         if is_async_stream(source):
@@ -186,7 +195,7 @@ class ThreadInvocation(_Invocation):
 
     def _deliver(self, reply: Reply | None, failure: BaseException | None = None) -> bool:
         """Whether somebody waited for it."""
-        tell, self._tell = self._tell, None
+        tell, self._tell, self._ahead = self._tell, None, None
         if tell is not None:
             tell(reply, failure)
         return tell is not None
