@@ -145,6 +145,17 @@ async def test_short_jobs_share_a_few_threads() -> None:
     pool.threads.close()
 
 
+async def test_the_thread_that_has_slept_least_is_woken() -> None:
+    pool = Pool()
+    barrier = threading.Barrier(100)
+    await asyncio.gather(*(pool.run(lambda: void(barrier.wait(WAIT_S))) for _ in range(100)))
+    seen: set[int] = set()
+    for _ in range(100):
+        await pool.run(lambda: seen.add(threading.get_ident()))
+    pool.threads.close()
+    assert len(seen) < 50  # one or two
+
+
 def computing(seconds: float) -> None:
     end = time.thread_time() + seconds
     while time.thread_time() < end:

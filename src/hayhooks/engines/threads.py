@@ -10,6 +10,8 @@ from queue import Empty, SimpleQueue
 from hayhooks.engines.mailbox import Mailbox
 from hayhooks.engines.pace import FEW, LOOK_EVERY_S, LOOK_SELDOM_S, LOOKS_TO_JUDGE, Pace, Worker
 
+_Bed = SimpleQueue[bool]  # where one thread sleeps; woken with whether somebody has picked it for a job
+
 
 class Threads:
     """As many threads as jobs block at once, and hardly more.
@@ -26,11 +28,10 @@ class Threads:
         self._mailbox = mailbox
         self._keep_idle_s = keep_idle_s
         self._loop = asyncio.get_running_loop()
-        self._calls: SimpleQueue[bool] = SimpleQueue()  # wake a thread: True: one that is counted as woken
         self._jobs: dict[str, deque[tuple[float, Callable[[], None]]]] = {}  # by group, in the order of their turns
         self._choosing = threading.Lock()  # for these five
         self._waiting = 0  # jobs
-        self._idle = 0  # threads that sleep, and are not being woken
+        self._sleeping: list[_Bed] = []  # of threads that are not being woken; the latest is the last
         self._woken = 0  # threads that have not said yet that they are awake
         self._threads = 0
         self._leaving = 0  # threads that are to end and are not counted any more
@@ -70,15 +71,17 @@ class Threads:
         self._outstanding += 1
         is_alone = self._outstanding == 1 and self._peak == 1  # now, and as it looks soon
         self._peak = 1 if self._outstanding == 1 else max(self._peak, self._outstanding)
+        bed: _Bed | None = None
         with self._choosing:
             jobs = self._jobs.get(group)
             if jobs is None:
                 jobs = self._jobs[group] = deque()
             jobs.append((time.monotonic(), job))
             self._waiting += 1
-            wakes = is_alone and self._wakes()
-        if wakes:
-            self._calls.put(True)
+            if is_alone:
+                bed = self._pick()
+        if bed is not None:
+            bed.put(True)
         elif not is_alone and not self._is_waking:
             self._is_waking = True
             self._loop.call_soon(self._wake)
@@ -97,9 +100,11 @@ class Threads:
 
     def close(self) -> None:
         """Let idle threads end; a busy one ends after its job."""
-        self._closed = True
-        for _ in range(self._threads):
-            self._calls.put(False)
+        with self._choosing:
+            self._closed = True
+            beds, self._sleeping = self._sleeping, []
+        for bed in beds:
+            bed.put(False)
 
     def _look_in(self, seconds: float) -> None:
         if self._timer is not None:
@@ -145,12 +150,12 @@ class Threads:
         threading.Thread(target=self._work, name="hayhooks-run", daemon=True).start()
 
     def _work(self) -> None:
-        calls = self._calls
+        bed: _Bed = SimpleQueue()
         me = Worker()
         self._pace.workers.add(me)
         call: bool | None = None
         while True:
-            job, ends = self._next(call)
+            job, ends = self._next(bed, is_woken=bool(call))
             if ends:
                 break
             if job is not None:
@@ -162,24 +167,22 @@ class Threads:
                 continue
             while True:
                 try:
-                    call = calls.get(timeout=self._keep_idle_s)
+                    call = bed.get(timeout=self._keep_idle_s)
                     break
                 except Empty:  # only the loop may decide to let a thread go
                     self._mailbox.post(self._shrink)
         self._pace.workers.discard(me)
 
-    def _next(self, call: bool | None) -> tuple[Callable[[], None] | None, bool]:
+    def _next(self, bed: _Bed, *, is_woken: bool) -> tuple[Callable[[], None] | None, bool]:
         """The first job of the group whose turn it is, which then goes to the end of the row; and whether to end.
 
-        *call* is what woke the thread, None if it was awake. When there is neither, it is to sleep.
+        When there is neither, the thread is to sleep in *bed*. *is_woken*: it is one that ``_pick`` has counted.
         """
         job: Callable[[], None] | None = None
         ends = False
         with self._choosing:
-            if call:
+            if is_woken:
                 self._woken -= 1
-            elif call is not None:
-                self._idle -= 1
             if self._leaving:
                 self._leaving -= 1
                 ends = True
@@ -193,23 +196,22 @@ class Threads:
             elif self._closed:
                 ends = True
             else:
-                self._idle += 1
-            wakes = self._wakes()
-        if wakes:
-            self._calls.put(True)
+                self._sleeping.append(bed)
+            other = self._pick()
+        if other is not None:
+            other.put(True)
         return job, ends
 
-    def _wakes(self) -> bool:
-        """Whether to wake one more thread now; then it counts as woken. With the lock.
+    def _pick(self) -> _Bed | None:
+        """Who is to be woken now, if anybody: the one that has slept least, whose memory is warm. With the lock.
 
         One at a time, who then sees to the next: threads woken for jobs that are short would find nothing to do, and
         each costs as much as the job.
         """
-        if not self._waiting or not self._idle or self._woken:
-            return False
-        self._idle -= 1
+        if not self._waiting or not self._sleeping or self._woken:
+            return None
         self._woken += 1
-        return True
+        return self._sleeping.pop()
 
     def _wake(self) -> None:
         """Wake a thread for the jobs of this round.
@@ -219,9 +221,9 @@ class Threads:
         """
         self._is_waking = False
         with self._choosing:
-            wakes = self._wakes()
-        if wakes:
-            self._calls.put(True)
+            bed = self._pick()
+        if bed is not None:
+            bed.put(True)
 
     def _shrink(self, _: object) -> None:
         if self._threads > max(1, self._outstanding) and not self._closed:
@@ -232,5 +234,7 @@ class Threads:
         self._threads -= count
         with self._choosing:
             self._leaving += count
-        for _ in range(count):  # those that are idle are to hear it
-            self._calls.put(False)
+            beds = self._sleeping[:count]  # the longest
+            del self._sleeping[:count]
+        for bed in beds:
+            bed.put(False)
