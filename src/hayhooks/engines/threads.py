@@ -29,12 +29,12 @@ class Threads:
         self._keep_idle_s = keep_idle_s
         self._loop = asyncio.get_running_loop()
         self._jobs: dict[str, deque[tuple[float, Callable[[], None]]]] = {}  # by group, in the order of their turns
-        self._choosing = threading.Lock()  # for these five
+        self._choosing = threading.Lock()  # for the jobs and the next four; all else is the event loop's
         self._waiting = 0  # jobs
         self._sleeping: list[_Bed] = []  # of threads that are not being woken; the latest is the last
         self._woken = 0  # threads that have not said yet that they are awake
-        self._threads = 0
         self._leaving = 0  # threads that are to end and are not counted any more
+        self._threads = 0
         self._peak = 1  # jobs at once, since there was none
         self._is_waking = False  # in this round of the loop
         self._outstanding = 0  # jobs that have not ended; threads look at it as well

@@ -160,7 +160,7 @@ class ThreadInvocation(_Invocation):
             if ahead is not None:  # its caller has not left just now
                 ahead(reply)
         except Exception:
-            return  # then who is told sends it
+            return  # the loop, which is told, tries the same again: there it is raised and logged
         finally:
             self._mailbox.wake()
 
